@@ -1,0 +1,1 @@
+"""Linux: nftables, netlink, fanotify, sysfs, procfs."""

@@ -1,0 +1,370 @@
+"""What the agent needs of an operating system, as Protocols of at most five methods.
+
+An implementation raises :class:`UnsupportedError` when this PC cannot do it. No stub that returns success: the sensor or
+enforcer is then *not running*, and its health code says why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Literal, Protocol
+
+from msgspec import Struct
+
+
+class UnsupportedError(Exception):
+    """This PC cannot do what was asked. ``code`` is a health code, ``why`` what lacks, ``hint`` what to do."""
+
+    def __init__(self, code: str, why: str, hint: str = "") -> None:
+        super().__init__(f"{code}: {why}" + (f" ({hint})" if hint else ""))
+        self.code = code
+        self.why = why
+        self.hint = hint
+
+
+class OverflowedError(Exception):
+    """A kernel queue overflowed: at least one event was lost; the caller re-reads the state and reports it."""
+
+
+class Readiness(Struct, frozen=True):
+    """Can this PC do a control? ``level`` enforce | observe | unsupported, and why."""
+
+    level: Literal["enforce", "observe", "unsupported"]
+    why: str = ""
+    hint: str = ""
+
+
+class ProcessInfo(Struct, frozen=True, kw_only=True):
+    """A process as it was when looked at."""
+
+    pid: int
+    ppid: int = 0
+    exe: str = ""
+    cmdline: str = ""
+    uid: int = -1
+    user: str = ""
+
+
+class Processes(Protocol):
+    """Processes of this PC."""
+
+    def info(self, pid: int) -> ProcessInfo | None:
+        """Look at a process; None when it is gone."""
+        ...
+
+    def user(self, uid: int) -> str:
+        """Login name of a user id, or empty."""
+        ...
+
+    def remember(self, info: ProcessInfo) -> None:
+        """Keep what a synchronous source (execution gate, BPF) knew about a process that may be gone at once."""
+        ...
+
+
+class Device(Struct, frozen=True, kw_only=True):
+    """A device on a bus. ``path`` is below the sysfs root."""
+
+    path: str
+    device_class: str
+    device_id: str
+    vendor_id: str = ""
+    product_id: str = ""
+    serial: str = ""
+    label: str = ""
+    interfaces: tuple[str, ...] = ()
+    authorized: bool = True
+
+
+class DeviceChange(Struct, frozen=True):
+    """A device came, went, or changed."""
+
+    action: Literal["add", "remove", "change"]
+    path: str
+    device: Device | None
+
+
+class DeviceBus(Protocol):
+    """Hot-pluggable devices. ``changes`` never blocks and raises OverflowedError when some were lost."""
+
+    def fileno(self) -> int: ...
+
+    def devices(self) -> list[Device]: ...
+
+    def changes(self) -> Iterable[DeviceChange]: ...
+
+    def authorize(self, path: str, *, allowed: bool) -> None:
+        """Allow or cut a device and read the result back. Raises OSError or UnsupportedError."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Mount(Struct, frozen=True, kw_only=True):
+    """A mounted block device that is removable or unknown."""
+
+    mount_id: int
+    source: str
+    mountpoint: str
+    fs_type: str
+    read_only: bool
+    removable: bool
+    media_id: str
+    fs_uuid: str = ""
+    label: str = ""
+    size: int = 0
+    serial: str = ""
+
+
+class Mounts(Protocol):
+    """The mount table. ``fileno`` signals POLLPRI when it changes."""
+
+    def fileno(self) -> int: ...
+
+    def mounts(self) -> list[Mount]: ...
+
+    def remove(self, mount: Mount) -> str:
+        """Take the medium away; returns how (``unmounted`` | ``detached``), read back. Raises OSError."""
+        ...
+
+    def make_read_only(self, mount: Mount) -> None:
+        """Remount read-only, read back. Raises OSError."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Package(Struct, frozen=True):
+    """Installed software: ``source`` dpkg | rpm | pip | npm | user_place."""
+
+    source: str
+    name: str
+    version: str
+    digest: str = ""
+    owner: str = ""
+
+
+SoftwareSource = Literal["dpkg", "rpm", "pip", "npm", "user_place"]
+
+
+class Packages(Protocol):
+    """Installed software of this PC."""
+
+    def watched(self) -> Iterable[Path]:
+        """Directories whose change means a new inventory is due."""
+        ...
+
+    def inventory(self) -> Iterator[Package]:
+        """Everything installed now, source by source. May take seconds: not for the main loop."""
+        ...
+
+    def installed(self, source: SoftwareSource) -> Iterator[Package]:
+        """The part of the inventory from one source. Raises OSError when its database cannot be read."""
+        ...
+
+    def examine(self, path: str) -> Package | None:
+        """The program at a path in a user place, or None: gone, no program, or a package's own file."""
+        ...
+
+    def owner(self, path: str) -> Package | None:
+        """The package that owns a file, or None."""
+        ...
+
+
+class SoftwareChange(Struct, frozen=True):
+    """Something changed in a source; ``path``: which program of the user places, empty = look at the whole source."""
+
+    source: SoftwareSource
+    path: str = ""
+
+
+class SoftwareWatch(Protocol):
+    """Tells when software may have changed. ``changes`` never blocks and raises OverflowedError after a loss."""
+
+    def fileno(self) -> int: ...
+
+    def changes(self) -> Iterable[SoftwareChange]: ...
+
+    def rewatch(self) -> bool:
+        """Watch what appeared since; False when not all of it could be watched. Takes a while on a large disk."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Execution(Struct, frozen=True, kw_only=True):
+    """A program that was started, or refused, as the execution gate answered. ``exe`` and ``cmdline``: the caller's."""
+
+    time_us: int
+    pid: int
+    ppid: int
+    uid: int
+    exe: str
+    cmdline: str
+    target: str
+    digest: str = ""
+    package: str = ""
+    """The package that covers it; empty when nothing or only its digest does."""
+    on_media: bool = False
+    denied: bool = False
+    reason: str = ""
+    """Why it is (or, where the gate only observes, would be) refused."""
+
+
+class GateReport(Struct, frozen=True):
+    """What happened to the gate: built | unsafe | failed | started | incomplete | handler_lost | keeper_lost | lost."""
+
+    what: str
+    detail: str = ""
+    by_force: bool = False
+    """Somebody else killed or stopped it."""
+
+
+class GatePlan(Struct, frozen=True, kw_only=True):
+    """What may be executed: login names of those who may, ``()`` = everybody; what is not named may not be."""
+
+    enforce: bool
+    closed: bool
+    packages: dict[str, dict[str, tuple[str, ...]]] = {}
+    """Source → package (``*`` = every other of that source) → users."""
+    digests: dict[str, tuple[str, ...]] = {}
+    """SHA-256 in hex → users."""
+
+
+class ExecutionLog(Protocol):
+    """The stream of what the gate answered; readable at any time, also while no gate runs."""
+
+    def fileno(self) -> int: ...
+
+    def executions(self) -> list[Execution]:
+        """Drain what arrived; never blocks."""
+        ...
+
+    def lost(self) -> int:
+        """How many records were dropped since the last call."""
+        ...
+
+
+class ExecutionGate(Protocol):
+    """The execution gate: separate processes between the kernel's question and its answer."""
+
+    exempt: tuple[str, ...]
+    """Folders whose root-owned programs always run: the agent's own."""
+
+    def probe(self) -> None:
+        """Try the kernel's part for real. Raises UnsupportedError."""
+        ...
+
+    def load(self, plan: GatePlan) -> None:
+        """Build the allow-list and bring a running gate to it; both happen beside the main loop."""
+        ...
+
+    def watch(self) -> int:
+        """A descriptor that becomes readable when :meth:`reports` has something."""
+        ...
+
+    def reports(self) -> tuple[list[GateReport], dict[str, str]]:
+        """Look after the gate (call at least once a second); what happened, and its measured state."""
+        ...
+
+    def stop(self) -> None:
+        """End the gate, also one that another agent process left; executions are free again."""
+        ...
+
+
+class Firewall(Protocol):
+    """The PC's packet filter, changed by whole transactions."""
+
+    def apply(self, ruleset: str) -> None:
+        """Load a ruleset text atomically. Raises OSError with the filter's own words."""
+        ...
+
+    def tables(self) -> set[tuple[str, str]]:
+        """(family, name) of all tables present."""
+        ...
+
+    def listing(self, family: str, name: str) -> str:
+        """One table as text, with counters; empty when it is not there."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class FirewallWatch(Protocol):
+    """Tells who changes the packet filter. Each watcher has its own."""
+
+    def fileno(self) -> int: ...
+
+    def changed_by(self) -> list[str]:
+        """Drain: ``pid:name`` of foreign processes that changed the ruleset since. Raises OverflowedError."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Hop(Struct, frozen=True):
+    """How an address is reached: interface and next hop (the address itself when it is on the link)."""
+
+    interface: str
+    next_hop: str
+
+
+class Network(Protocol):
+    """Interfaces, routes and the probes that prove an isolation."""
+
+    def interfaces(self) -> list[str]:
+        """Names of all network interfaces but loopback."""
+        ...
+
+    def hop(self, address: str) -> Hop | None:
+        """The way to an address; None when there is no route."""
+        ...
+
+    def reachable(self, addresses: tuple[str, ...], port: int, within_ms: int) -> bool:
+        """Whether a TCP connection to any of the addresses completes in time."""
+        ...
+
+    def escaped(self, addresses: tuple[str, ...]) -> tuple[str, ...]:
+        """Those of the addresses to which a datagram was not refused on this PC itself (empty = all were)."""
+        ...
+
+
+class Packet(Struct, frozen=True, kw_only=True):
+    """A packet the filter logged. ``prefix`` is that of the rule."""
+
+    prefix: str
+    protocol: str
+    src_ip: str
+    src_port: int
+    dest_ip: str
+    dest_port: int
+    uid: int = -1
+    direction: Literal["out", "in"] = "out"
+    mark: int = 0
+    """Packet mark; the firewall's log rules put the socket's stamp there (``linux.bpf``)."""
+
+
+class PacketLog(Protocol):
+    """Packets logged by the filter. ``packets`` never blocks and raises OverflowedError when some were lost."""
+
+    def fileno(self) -> int: ...
+
+    def packets(self) -> Iterable[Packet]: ...
+
+    def close(self) -> None: ...
+
+
+class Sockets(Protocol):
+    """Sockets of this PC."""
+
+    def owner(self, packet: Packet) -> tuple[ProcessInfo | None, str]:
+        """The process behind a logged packet, and how it was found (``bpf`` | ``sock_diag`` | ``none``)."""
+        ...
+
+    def destroy(self, packet: Packet) -> bool:
+        """End the socket behind a packet."""
+        ...
+
+    def destroy_all_but(self, addresses: tuple[str, ...]) -> int:
+        """End every TCP and UDP socket with a peer outside ``addresses`` and loopback; returns how many."""
+        ...
