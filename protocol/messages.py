@@ -18,6 +18,9 @@ Lane = Literal["enrol", "control", "data"]
 Role = Literal["agent", "collector"]
 Name = Annotated[str, Meta(max_length=256)]
 Detail = Annotated[str, Meta(max_length=2000)]
+Count = Annotated[int, Meta(ge=0, le=1 << 53)]
+"""A database holds 64 bits with sign, MessagePack 64 without: what does not fit is refused where it arrives."""
+Micros = Annotated[int, Meta(ge=-(1 << 62), le=1 << 62)]
 Digest = Annotated[bytes, Meta(min_length=32, max_length=32)]
 ZERO_DIGEST = bytes(32)
 
@@ -58,20 +61,20 @@ class EnrolReply(Message, frozen=True, kw_only=True, tag="enrolled"):
 class Heartbeat(Message, frozen=True, kw_only=True, tag="heartbeat"):
     """Agent → collector, every 10 s with jitter."""
 
-    time_us: int
+    time_us: Micros
     instance: Name
     """Random per process start: two at once with one key are clones."""
     machine_id: Name
     hostname: Name = ""
     agent_version: Name = ""
     zone: Name = ""
-    policy_generation: int = 0
+    policy_generation: Count = 0
     policy_digest: Name = ""
-    spool_depth: int = 0
+    spool_depth: Count = 0
     """Events not yet acknowledged."""
-    spooled: int = 0
+    spooled: Count = 0
     """Highest sequence number given out."""
-    dropped: int = 0
+    dropped: Count = 0
     health: Annotated[tuple[Name, ...], Meta(max_length=128)] = ()
     isolation: Literal["free", "isolated"] = "free"
     isolation_order: Name = ""
@@ -120,9 +123,9 @@ class OrderResult(Message, frozen=True, kw_only=True, tag="order_result"):
     detail: Detail = ""
     must_succeed: bool = False
     must_fail: bool = False
-    sockets_destroyed: int = 0
-    latency_us: int = 0
-    time_us: int = 0
+    sockets_destroyed: Count = 0
+    latency_us: Count = 0
+    time_us: Micros = 0
 
 
 class Refusal(Message, frozen=True, kw_only=True, tag="refusal"):
@@ -146,7 +149,7 @@ class Batch(Message, frozen=True, kw_only=True, tag="batch"):
     one agent form a chain that starts at 32 zero bytes.
     """
 
-    first_seq: Annotated[int, Meta(ge=1)]
+    first_seq: Annotated[int, Meta(ge=1, le=1 << 53)]
     count: Annotated[int, Meta(ge=1, le=10_000)]
     prev_digest: Digest
     digest: Digest

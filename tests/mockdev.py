@@ -132,11 +132,14 @@ class Bed:
         """A sysfs attribute of a device as everybody reads it."""
         return (SYS / "bus/usb/devices" / name / attribute).read_text().strip()
 
+    def folder(self) -> str:
+        """The testbed's folder: another process sees these devices with it in UMOCKDEV_DIR."""
+        self._lib.umockdev_testbed_get_root_dir.restype = ctypes.c_char_p
+        return str(self._lib.umockdev_testbed_get_root_dir(self._bed).decode())
+
     def real(self, port: str, attribute: str) -> Path:
         """Where the attribute's file really lies: for what the preload does not redirect."""
-        self._lib.umockdev_testbed_get_root_dir.restype = ctypes.c_char_p
-        root = self._lib.umockdev_testbed_get_root_dir(self._bed).decode()
-        return Path(f"{root}/sys{self.path(port)}/{attribute}")
+        return Path(f"{self.folder()}/sys{self.path(port)}/{attribute}")
 
     def authorized(self, port: str) -> bool:
         """Whether a device may be used."""

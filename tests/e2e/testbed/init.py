@@ -41,7 +41,9 @@ def build_root(folder: Path) -> Path:
     mount("sysfs", root / "sys", "sysfs", MS_NOSUID | MS_NODEV)
     mount("none", root / "sys/fs/cgroup", "cgroup2", MS_NOSUID | MS_NODEV)
     mount("/dev", root / "dev", flags=MS_BIND | MS_REC)
-    for name in ("run", "tmp"):
+    # A city PC has no build machine's tree there; walking it would only delay the inventory.
+    empty = ("run", "tmp") if sys.base_prefix.startswith("/opt") else ("run", "tmp", "opt")
+    for name in empty:
         mount(
             "tmpfs", root / name, "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777" if name == "tmp" else "mode=755"
         )

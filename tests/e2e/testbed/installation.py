@@ -112,10 +112,9 @@ class Installation:
         """``sekisho-collector run``, until it answers."""
         log = self.logs / "collector.log"
         self.collector = self.hall.collector.spawn(["sekisho-collector", "run", "--data", DATA], log=log)
-        argv = ["login", "--user", ADMIN, "--password-file", "/root/password"]
-        wait_for(
-            f"the collector's API (see {log})", lambda: self.office.run(*argv, check=False).returncode == 0
-        )
+        argv = ["login", "--name", ADMIN, "--password-file", "/root/password"]
+        wait_for(f"the collector's API (see {log})", lambda: "ready" in log.read_text())
+        self.office.run(*argv)
 
     def enrol(self, name: str) -> str:
         """Give a PC a token, let it enrol, return its id."""
@@ -138,7 +137,7 @@ class Installation:
         token = json.loads(made.stdout)["token"]
         pc = self.hall.pcs[name]
         address = COLLECTOR_V4
-        pc.run(["sekisho-agent", "--state", STATE, "enrol", "--collector", address, "--token", token])
+        pc.run(["sekisho-agent", "enrol", "--state", STATE, "--collector", address, "--token", token])
         return str(next(host["id"] for host in self.office.json("hosts") if host["hostname"] == name))
 
     def release_policy(self, reason: str = "testbed") -> int:
@@ -146,11 +145,17 @@ class Installation:
         self.office.run("policy", "apply", "--key", "/root/keys/policy.key", "--reason", reason, "--yes")
         return int(self.office.json("policy", "show")["generation"])
 
+    def permit(self, *argv: str) -> int:
+        """Enter a permit that Tanaka applied for and Sato approved, and release it; returns the generation."""
+        people = ("--applicant", "tanaka", "--approver", "sato", "--until", "30d")
+        self.office.run("permits", "grant", *argv, *people, "--key", "/root/keys/policy.key", "--yes")
+        return int(self.office.json("policy", "show")["generation"])
+
     def start_agent(self, name: str, env: Mapping[str, str] | None = None) -> None:
         """``sekisho-agent run``."""
         log = self.logs / f"agent-{name}.log"
         self.agents[name] = self.hall.pcs[name].spawn(
-            ["sekisho-agent", "--state", STATE, "run"], env=env, log=log
+            ["sekisho-agent", "run", "--state", STATE, "--beat", "2"], env=env, log=log
         )
 
     def kill_agent(self, name: str) -> None:
@@ -175,12 +180,8 @@ class Installation:
     def alerts(self, name: str, **fields: object) -> list[dict[str, Any]]:
         """Alerts of a PC whose fields are these."""
         found = self.office.json("alerts", "--limit", "500")
-        agent = self.host(name)["id"]
-        return [
-            alert
-            for alert in found
-            if alert["agent_id"] == agent and all(alert.get(key) == value for key, value in fields.items())
-        ]
+        wanted = {"hostname": name, **fields}
+        return [alert for alert in found if all(alert.get(key) == value for key, value in wanted.items())]
 
     def close(self) -> None:
         """End the services; the machines end by themselves."""

@@ -69,7 +69,11 @@ class Machine:
         # Duplicate address detection would hold back every IPv6 address for a second.
         self.run(["sysctl", "-qw", "net.ipv6.conf.all.accept_dad=0", "net.ipv6.conf.default.accept_dad=0"])
 
-    def _inside(self, argv: Sequence[str], user: str | None, net: Machine | None = None) -> list[str]:
+    def _inside(
+        self, argv: Sequence[str], user: str | None, env: Mapping[str, str] | None, net: Machine | None = None
+    ) -> list[str]:
+        # Given inside: a preload library must not reach the tools that enter.
+        given = ["env", *(f"{name}={value}" for name, value in (env or {}).items())] if env else []
         become = ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups"] if user else []
         # The control group is joined before entering: what runs here is then found there by name.
         join = ["sh", "-c", 'echo 0 >"$0" && exec "$@"', str(self.cgroup / "cgroup.procs")]
@@ -78,19 +82,19 @@ class Machine:
             "nsenter",
             f"--target={self.pid}",
             "--mount",
-            "--net",
+            f"--net=/proc/{(net or self).pid}/ns/net",
             "--pid",
             "--uts",
             "--root",
             "--wd=/",
         ]
-        return [*enter, *become, *map(str, argv)]
+        return [*enter, *become, *given, *map(str, argv)]
 
-    def _environment(self, extra: Mapping[str, str] | None) -> dict[str, str]:
+    def _environment(self) -> dict[str, str]:
         keep = {name: os.environ[name] for name in ("LANG", "LC_ALL", "TERM") if name in os.environ}
         path = f"{BIN}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
         inside = f"/sys/fs/cgroup/{self.cgroup.name}"
-        return {**keep, "PATH": path, "HOME": "/root", "SEKISHO_CGROUP": inside, **(extra or {})}
+        return {**keep, "PATH": path, "HOME": "/root", "SEKISHO_CGROUP": inside}
 
     def spawn(
         self,
@@ -106,8 +110,8 @@ class Machine:
         with contextlib.ExitStack() as stack:
             out = stack.enter_context(log.open("a")) if log else (stdout or subprocess.DEVNULL)
             return subprocess.Popen(
-                self._inside(argv, user),
-                env=self._environment(env),
+                self._inside(argv, user, env),
+                env=self._environment(),
                 stdin=stdin,
                 stdout=out,
                 stderr=subprocess.STDOUT if log else None,
@@ -130,8 +134,8 @@ class Machine:
         ``net``: use the network of another machine (what an SSH tunnel to it gives).
         """
         done = subprocess.run(
-            self._inside(argv, user, net),
-            env=self._environment(env),
+            self._inside(argv, user, env, net),
+            env=self._environment(),
             input=stdin if stdin is not None else "",
             capture_output=True,
             text=True,

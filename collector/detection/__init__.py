@@ -1,0 +1,1 @@
+"""Detection: decodes journaled batches, indexes them, evaluates the rules and writes alerts."""

@@ -1,0 +1,1 @@
+"""Search over stored events: one query object for API, console and CLI."""
