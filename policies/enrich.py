@@ -36,7 +36,7 @@ _EPOCH_WEEKDAY = 3
 _SATURDAY = 5
 _OPENS, _CLOSES = 8 * 60 + 30, 17 * 60 + 15
 
-_ABOUT: dict[str, tuple[str, ...]] = {
+ABOUT: dict[str, tuple[str, ...]] = {
     "device": ("device_class", *FIELDS["device"]),
     "media": FIELDS["medium"],
     "software": ("source", "name", "digest"),
@@ -45,9 +45,9 @@ _ABOUT: dict[str, tuple[str, ...]] = {
 }
 """Family → the fields of an event that its enrichment depends on."""
 _KEYS: dict[type[Event], Callable[[Event], Any]] = {
-    type_: attrgetter(*_ABOUT[family])
+    type_: attrgetter(*ABOUT[family])
     for kind, type_ in KINDS.items()
-    if (family := kind.partition(".")[0]) in _ABOUT
+    if (family := kind.partition(".")[0]) in ABOUT
 }
 _FAMILY: dict[type[Event], str] = {type_: kind.partition(".")[0] for kind, type_ in KINDS.items()}
 _WITHOUT_PERMIT = (DeviceDetached, MediaUnmounted, SoftwareRemoved)

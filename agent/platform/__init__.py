@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from agent.platform.ports import UnsupportedError
 
 if TYPE_CHECKING:
-    from agent.platform import ports
+    from agent.platform import execution_ports, ports
     from agent.platform.linux.gate_channel import GateChannel
 
 
@@ -83,7 +83,7 @@ class Platform:
         return LinuxSoftwareWatch(self.root)
 
     @cached_property
-    def execution_gate(self) -> ports.ExecutionGate:
+    def execution_gate(self) -> execution_ports.ExecutionGate:
         """The execution gate."""
         _linux_only()
         from agent.platform.linux.gate_link import GateLink
@@ -91,7 +91,7 @@ class Platform:
         return GateLink(self, self._execution_channel)
 
     @property
-    def execution_log(self) -> ports.ExecutionLog:
+    def execution_log(self) -> execution_ports.ExecutionLog:
         """What the execution gate answered."""
         return self._execution_channel
 

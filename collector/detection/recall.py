@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from operator import attrgetter
 
-from policies.enrich import _ABOUT, CompiledBundle, Place, office_span
+from policies.enrich import ABOUT, CompiledBundle, Place, office_span
 from policies.match import Entry
 from policies.model import Enrichment
 from protocol.events import KINDS, AnyEvent, Event
@@ -67,5 +67,5 @@ class Recall:
 
 
 def _getter(family: str, *, by_user: bool) -> Callable[[Event], object]:
-    names = [name for name in _ABOUT.get(family, ()) if by_user or name != "user"]
+    names = [name for name in ABOUT.get(family, ()) if by_user or name != "user"]
     return attrgetter(*names) if names else lambda _event: None

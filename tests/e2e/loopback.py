@@ -46,6 +46,7 @@ software:
   - {source: dpkg, package: "*"}
   - {source: rpm, package: "*"}
 """
+PAUSE_S = 3.0
 NEEDS_ROOT = {
     "unknown_device_blocked": "root: cutting a USB device off",
     "permitted_device_allowed": "root: cutting USB devices off, or not",
@@ -80,6 +81,7 @@ class Loopback:
         self._agent_options = ["--state", str(self.folder / "agent"), "--run", str(self.folder / "run")]
         self._ports = dict(zip((*LANES, "api"), free_ports(4), strict=True))
         self._services: list[subprocess.Popen[bytes]] = []
+        self._stack = contextlib.ExitStack()
         self._keep_logs = False
 
     # -- commands -------------------------------------------------------------------------------------------------
@@ -195,14 +197,12 @@ class Loopback:
 
     def package_install_flagged(self) -> Told:
         """A program that appears where users can write is flagged."""
-        stem, made = str(self.folder / "freeware-"), dict[str, float]()
+        made: dict[str, float] = {}
 
         def probe() -> dict[str, Any] | None:
-            # The first look at a PC only records what is there, and says nothing when it is done: so one more each time.
-            program = Path(f"{stem}{len(made) + 1}")
-            made[str(program)] = time.monotonic()
-            program.write_text(f"#!/bin/sh\nexit {len(made)}\n")
-            program.chmod(0o755)
+            # The first look at a PC only records what is there, and says nothing when it is done: so now and then another.
+            if time.monotonic() - max(made.values(), default=0.0) > PAUSE_S:
+                made[self._drop_program(len(made) + 1)] = time.monotonic()
             alerts = self.json("sekisho", "alerts", "--limit", "500")
             return next((one for one in alerts if one["event"].get("name") in made), None)
 
@@ -212,6 +212,16 @@ class Loopback:
         require(alert["citations"], f"alert {alert['id']} cites no article")
         cited = min(alert["citations"], key=lambda entry: entry["ordinance"] == "baseline")
         return Told(f"{name}: flagged", took, f"{cited['ordinance']} {cited['article']}")
+
+    def _drop_program(self, number: int) -> str:
+        # The first place the agent watches: where others hold very many folders, it watches only some of them.
+        memory = Path("/dev/shm")
+        place = memory if os.access(memory, os.W_OK) else self.folder
+        program = place / f"{self.folder.name}-freeware-{number}"
+        self._stack.callback(program.unlink, missing_ok=True)
+        program.write_text(f"#!/bin/sh\nexit {number}\n")
+        program.chmod(0o755)
+        return str(program)
 
     def alert_cites_article(self) -> Told:
         """Every alert of a rule names ordinance, article and edition."""
@@ -243,7 +253,7 @@ class Loopback:
         return self.folder
 
     def close(self) -> None:
-        """Stop agent and collector, remove the folder."""
+        """Stop agent and collector, remove what was made."""
         for service in reversed(self._services):
             service.terminate()
         for service in self._services:
@@ -252,6 +262,7 @@ class Loopback:
             except subprocess.TimeoutExpired:
                 service.kill()
                 service.wait()
+        self._stack.close()
         if not self._keep_logs:
             shutil.rmtree(self.folder, ignore_errors=True)
 

@@ -39,7 +39,6 @@ def build_root(folder: Path) -> Path:
     mount("overlay", root, "overlay", options=f"lowerdir=/,upperdir={upper},workdir={work}")
     mount("proc", root / "proc", "proc", MS_NOSUID | MS_NODEV)
     mount("sysfs", root / "sys", "sysfs", MS_NOSUID | MS_NODEV)
-    mount("none", root / "sys/fs/cgroup", "cgroup2", MS_NOSUID | MS_NODEV)
     mount("/dev", root / "dev", flags=MS_BIND | MS_REC)
     # A city PC has no build machine's tree there; walking it would only delay the inventory.
     empty = ("run", "tmp") if sys.base_prefix.startswith("/opt") else ("run", "tmp", "opt")
@@ -47,6 +46,9 @@ def build_root(folder: Path) -> Path:
         mount(
             "tmpfs", root / name, "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777" if name == "tmp" else "mode=755"
         )
+    # Not below /sys: a machine whose USB is mocked sees another /sys.
+    (root / "run/cgroup2").mkdir()
+    mount("none", root / "run/cgroup2", "cgroup2", MS_NOSUID | MS_NODEV)
     return root
 
 

@@ -93,7 +93,7 @@ class Machine:
     def _environment(self) -> dict[str, str]:
         keep = {name: os.environ[name] for name in ("LANG", "LC_ALL", "TERM") if name in os.environ}
         path = f"{BIN}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-        inside = f"/sys/fs/cgroup/{self.cgroup.name}"
+        inside = f"/run/cgroup2/{self.cgroup.name}"
         return {**keep, "PATH": path, "HOME": "/root", "SEKISHO_CGROUP": inside}
 
     def spawn(

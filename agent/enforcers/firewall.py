@@ -1,0 +1,232 @@
+"""Connections: where this PC may connect, as one nftables table of our own.
+
+Fail mode: where the policy says *closed* the table is a plain one and stays in force when the agent dies. Where it says
+*open* the table has an owner flag: no other process, root included, can change or flush it while the agent lives, and the
+kernel removes it the moment the agent is gone. A plain table can be flushed by root; that is seen and put back at once.
+
+Inbound connections are not touched; their replies are ``established``. DHCP discovery by broadcast, neighbour discovery
+and multicast membership are kept, since a PC without them is cut off from its collector. DNS has no exception.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import pwd
+import re
+from typing import TYPE_CHECKING, ClassVar
+
+from agent.enforcers import Enforcer, Outcome, Verdict
+from agent.identity import TRUST_FILE, Identity
+from agent.platform.linux.ruleset import TABLE, Collector, Grant, render
+from agent.platform.ports import FirewallWatch, OverflowedError, Packet, Readiness, UnsupportedError
+from agent.sensors import POLLIN
+from policies.model import Control, Destination, Setting
+from protocol.events import AgentTampered, ConnectionBlocked, ConnectionOpened, Event
+from protocol.refusal import RefusedError
+
+if TYPE_CHECKING:
+    from agent.platform import Platform
+    from policies.view import PolicyView
+
+_CHECK_TICKS = 30
+"""Compare the table with what was set this often even if nobody was seen changing it."""
+_COUNTERS = re.compile(r"counter packets \d+ bytes \d+")
+_DELETE = f"delete table {TABLE[0]} {TABLE[1]}\n"
+
+
+def without_counters(listing: str) -> str:
+    """A listing with what counts by itself taken out."""
+    return _COUNTERS.sub("counter", listing)
+
+
+def _literal(addresses: tuple[str, ...]) -> tuple[str, ...]:
+    """Without names: resolving one would ask the network whom to let in."""
+    found = []
+    for one in addresses:
+        with contextlib.suppress(ValueError):
+            found.append(str(ipaddress.ip_address(one)))
+    return tuple(found)
+
+
+class FirewallEnforcer(Enforcer):
+    """Control ``connections``."""
+
+    name: ClassVar[str] = "firewall"
+    control: ClassVar[Control | None] = "connections"
+
+    def __init__(self, platform: Platform) -> None:
+        super().__init__(platform)
+        self._policy: PolicyView | None = None
+        self._wanted = ""
+        """Text that was applied; empty = the table should not be there."""
+        self._listing = ""
+        self._watch: FirewallWatch | None = None
+        self._ticks = 0
+        self._due_us: int | None = None
+        """When a permit next begins or ends."""
+        self._uids: dict[str, int | None] = {}
+        self._trust_file = platform.state / TRUST_FILE
+        self._trust_stamp = 0
+        self._known = Collector()
+
+    def readiness(self) -> Readiness:
+        """The filter must answer, and be watchable."""
+        try:
+            self.platform.firewall.tables()
+        except UnsupportedError as error:
+            return Readiness("unsupported", error.why, error.hint)
+        except OSError as error:
+            return Readiness("unsupported", str(error), "run the agent as root")
+        return Readiness("enforce")
+
+    def apply(self, policy: PolicyView) -> None:
+        """Raises OSError with the filter's words, UnsupportedError, or ValueError for a malformed network."""
+        self._policy = policy
+        self._uids.clear()
+        if self._watch is None:
+            self._watch = self.platform.firewall_watch()
+        self._bring(policy)
+
+    def _bring(self, policy: PolicyView) -> None:
+        self._due_us = policy.next_change_us(self.platform.now_us())
+        self._load(self._text(policy))
+
+    def _text(self, policy: PolicyView) -> str:
+        setting: Setting = policy.setting("connections")
+        if setting.mode == "off":
+            return ""
+        grants = self._grants(policy.destinations(self.platform.now_us()))
+        return render(grants, setting.mode, self._collector(), owned=setting.fail == "open")
+
+    def _collector(self) -> Collector:
+        """Literal addresses out of the trust root; what was known stays when that cannot be read."""
+        try:
+            stamp = self._trust_file.stat().st_mtime_ns
+            if stamp != self._trust_stamp:
+                root = Identity.load(self.platform.state).root
+                ports = (root.enrol_port, root.control_port, root.data_port)
+                self._trust_stamp, self._known = stamp, Collector(_literal(root.addresses), ports)
+        except (RefusedError, OSError):
+            pass
+        return self._known
+
+    def _grants(self, destinations: list[tuple[Destination, tuple[str, ...]]]) -> list[Grant]:
+        """A grant for people none of whom this PC knows is left out: without people it would be for everybody."""
+        grants: list[Grant] = []
+        for destination, users in destinations:
+            uids = sorted({uid for user in users if (uid := self._uid(user)) is not None})
+            if uids or not users:
+                grants.append(Grant(destination, tuple(uids)))
+        return grants
+
+    def _uid(self, user: str) -> int | None:
+        if user.isascii() and user.isdigit():
+            return int(user)
+        if user not in self._uids:
+            try:
+                self._uids[user] = pwd.getpwnam(user).pw_uid
+            except (KeyError, ValueError):
+                self._uids[user] = None
+        return self._uids[user]
+
+    def _load(self, text: str) -> None:
+        """One transaction: the old table goes and the new one comes, with nothing in between."""
+        firewall = self.platform.firewall
+        present = TABLE in firewall.tables()
+        change = (_DELETE if present else "") + text
+        if change:
+            firewall.apply(change)
+        self._wanted = text
+        self._listing = without_counters(firewall.listing(*TABLE))
+
+    def observe(self) -> dict[str, str]:
+        """What the kernel has now, compared with what was set."""
+        present = without_counters(self.platform.firewall.listing(*TABLE))
+        if not present:
+            return {"table": "absent"}
+        return {
+            "table": "as set" if present == self._listing else "foreign",
+            "mode": "enforce" if "drop" in present else "observe",
+            "owner": "agent" if "flags owner" in present else "none",
+            "attribution": self.platform.sockets.why_no_stamps or "bpf",
+        }
+
+    def clean(self) -> None:
+        """Remove the table, whoever made it."""
+        self._policy, self._wanted, self._listing = None, "", ""
+        firewall = self.platform.firewall
+        if TABLE in firewall.tables():
+            firewall.apply(_DELETE)
+        if self._watch:
+            self._watch.close()
+            self._watch = None
+
+    def stop(self, event: Event, verdict: Verdict) -> Outcome | None:
+        """Packets were decided in the kernel. A rule may still end an open connection: its socket is destroyed."""
+        if isinstance(event, ConnectionBlocked):
+            return Outcome(action=event.action)
+        if not isinstance(event, ConnectionOpened):
+            return None
+        if not verdict.block:
+            return Outcome(action=event.action)
+        ended = self.platform.sockets.destroy(
+            Packet(
+                prefix="",
+                protocol=event.protocol,
+                src_ip=event.src_ip,
+                src_port=event.src_port,
+                dest_ip=event.dest_ip,
+                dest_port=event.dest_port,
+                uid=event.uid,
+            )
+        )
+        action = "blocked" if ended else "failed"
+        facts = {name: getattr(event, name) for name in event.__struct_fields__}
+        record = ConnectionBlocked(**{**facts, "action": action, "rules": verdict.rules})
+        return Outcome(action=action, record=record)
+
+    def filenos(self) -> list[tuple[int, int]]:
+        """The watch."""
+        return [(self._watch.fileno(), POLLIN)] if self._watch else []
+
+    def read(self, fileno: int) -> list[Event]:
+        """Somebody changed a ruleset: look whether it was ours, and put it back."""
+        if self._watch is None or fileno != self._watch.fileno():
+            return []
+        try:
+            culprits = self._watch.changed_by()
+        except OverflowedError:
+            culprits = [""]
+        return self._repair(culprits[-1]) if culprits else []
+
+    def _repair(self, culprit: str) -> list[Event]:
+        if self._policy is None or without_counters(self.platform.firewall.listing(*TABLE)) == self._listing:
+            return []
+        detail = "table inet sekisho was changed"
+        try:
+            self._load(self._wanted)
+            repaired = True
+        except OSError as error:
+            repaired, detail = False, f"{detail}; could not put it back: {error}"
+        return [
+            AgentTampered(
+                time_us=self.platform.now_us(),
+                action="blocked" if repaired else "failed",
+                what="firewall",
+                by=culprit,
+                repaired=repaired,
+                detail=detail,
+            )
+        ]
+
+    def tick(self) -> list[Event]:
+        """Permits begin and end, the collector moves: then the table is made again."""
+        if self._policy is None:
+            return []
+        self._ticks += 1
+        known = self._known
+        over = self._due_us is not None and self.platform.now_us() >= self._due_us
+        if over or self._collector() != known:
+            self._bring(self._policy)
+        return self._repair("") if self._ticks % _CHECK_TICKS == 0 else []

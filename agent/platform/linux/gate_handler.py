@@ -1,0 +1,254 @@
+"""The handler of the execution gate: answers the kernel, then tells the agent. Standard library only."""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import signal
+import socket
+import time
+from fcntl import ioctl
+from struct import Struct
+
+from agent.platform.linux.fanotify import Group
+from agent.platform.linux.gate_judge import ON_MEDIA, Judge, Verdict, is_loader
+from agent.platform.linux.gate_pair import (
+    BEAT,
+    BEAT_S,
+    COUNTERS,
+    LOAD,
+    LOADED,
+    NAMESPACE,
+    POLL_S,
+    SILENCE_S,
+    Shared,
+    hear,
+    tell,
+)
+from agent.platform.linux.gate_wire import (
+    DATAGRAM_LIMIT,
+    DENIED,
+    RECORDS,
+    UNCOVERED,
+    Record,
+    encode_record,
+)
+from agent.platform.linux.gate_wire import (
+    ON_MEDIA as MEDIA_FLAG,
+)
+
+LOOKS = 10
+"""How often to look for the next question before sleeping (about 1.5 µs each): waking up costs more than that."""
+FLUSH_AT = 32
+"""Records sent together while questions keep coming."""
+BACKLOG = 4096
+"""Records kept while the agent does not read; more are counted as dropped, never waited for."""
+_PENDING = 4096
+_PIDFD_INFO_SIZE, _PIDFD_INFO_WANTED = 64, 0b11  # PIDFD_INFO_PID | PIDFD_INFO_CREDS
+_PIDFD_INFO = Struct(
+    "<Q16xII"
+)  # mask, (cgroup, pid, tgid), ppid, real uid: struct pidfd_info of linux/pidfd.h
+_PIDFD_GET_INFO = 0xC0000000 | _PIDFD_INFO_SIZE << 16 | 0xFF << 8 | 11
+_CMDLINE_BYTES = 4096
+
+
+class Caller:
+    """The process that asked, as it is before the execution."""
+
+    __slots__ = ("cmdline", "exe", "ppid", "uid")
+
+    def __init__(self, pid: int) -> None:
+        self.ppid, self.uid = 0, -1
+        self.exe = self.cmdline = b""
+        try:
+            self.exe = os.readlink(b"/proc/%d/exe" % pid)
+            self.cmdline = _read(b"/proc/%d/cmdline" % pid, _CMDLINE_BYTES).rstrip(b"\0").replace(b"\0", b" ")
+            self.ppid, self.uid = parent_and_user(pid)
+        except (OSError, IndexError, ValueError):  # of another pid namespace, or without an executable
+            return
+
+
+def parent_and_user(pid: int) -> tuple[int, int]:
+    """Parent and real user id: asked of a pidfd (Linux 6.13, half the price), else of /proc. Raises OSError, ValueError."""
+    try:
+        fd = os.pidfd_open(pid)
+        try:
+            info = bytearray(_PIDFD_INFO_SIZE)
+            info[0] = _PIDFD_INFO_WANTED
+            ioctl(fd, _PIDFD_GET_INFO, info)
+        finally:
+            os.close(fd)
+    except OSError as problem:
+        if problem.errno not in (errno.ENOTTY, errno.EINVAL, errno.ENOSYS):
+            raise
+        status = _read(b"/proc/%d/status" % pid, 2048)
+        uid = status.split(b"\nUid:\t", 1)[1].split(b"\t", 1)[0]
+        return int(status.split(b"\nPPid:\t", 1)[1].split(b"\n", 1)[0]), int(uid)
+    mask, ppid, uid = _PIDFD_INFO.unpack_from(info)
+    if mask & _PIDFD_INFO_WANTED != _PIDFD_INFO_WANTED:
+        raise ValueError(mask)
+    return ppid, uid
+
+
+class Handler:
+    """Reads both groups until the keeper is gone."""
+
+    def __init__(self, shared: Shared, keeper: socket.socket, keeper_pid: int) -> None:
+        self._shared = shared
+        self._keeper = keeper
+        self._keeper_pid = keeper_pid
+        self._judge = Judge(shared.options.root, closed=shared.options.closed, beat=self._beat)
+        self._interpreters: dict[int, bytes] = {}
+        self._records: list[Record] = []
+        self._backlog: list[bytes] = []
+        self._answered = self._denied = self._dropped = 0
+        self._beat_at = 0.0
+        self._heard_at = time.monotonic()
+        self._own_mounts = os.readlink(b"/proc/self/ns/mnt")
+
+    def run(self) -> str:
+        """Answer until the keeper is gone; returns how it was lost (``died`` or ``hung``)."""
+        self._load()
+        poller = select.epoll()
+        trusted, foreign = self._shared.trusted, self._shared.foreign
+        for fd in (trusted.fd, foreign.fd, self._keeper.fileno()):
+            poller.register(fd, select.EPOLLIN)
+        while True:
+            ready = {fd for fd, _ in poller.poll(POLL_S)}
+            for group in (trusted, foreign):
+                if group.fd in ready:
+                    self._answer_all(group)
+            if self._keeper.fileno() in ready and not self._listen():
+                return "died"
+            self._flush()
+            self._beat()
+            if time.monotonic() - self._heard_at > SILENCE_S and not self._keeper_is_late():
+                return "hung"
+
+    def _answer_all(self, group: Group) -> None:
+        """Answer until nothing was asked for a moment: the loader's question follows its program's within 50 µs."""
+        tries = LOOKS
+        while tries:
+            tries -= 1
+            for _, fd, pid in group.read():
+                tries = LOOKS
+                if fd >= 0:
+                    self._answer(group, fd, pid)
+                    self._beat()
+            if len(self._records) >= FLUSH_AT:
+                self._flush()
+
+    def _answer(self, group: Group, fd: int, pid: int) -> None:
+        path = os.readlink(b"/proc/self/fd/%d" % fd)
+        verdict = self._judge.verdict(fd, path) if group is self._shared.trusted else ON_MEDIA
+        awaited = self._interpreters.pop(pid, None)
+        self._answered += 1
+        if awaited == path and not verdict.reason:
+            # The kernel opens the interpreter of a program that was allowed just now: no execution of its own.
+            group.answer(fd, allow=True)
+            os.close(fd)
+            self._await(pid, verdict)
+            return
+        caller = Caller(pid)
+        reason, package = self._reason(verdict, path, caller)
+        denied = bool(reason) and self._judge.enforcing
+        group.answer(fd, allow=not denied)
+        os.close(fd)
+        if not denied:
+            self._await(pid, verdict)
+        self._denied += denied
+        flags = (DENIED if denied else 0) | (UNCOVERED if reason else 0)
+        flags |= MEDIA_FLAG if verdict is ON_MEDIA else 0
+        self._log((pid, caller.ppid, caller.uid, flags, reason, verdict.digest), caller, path, package)
+        self._look_at_namespace(pid)
+
+    def _reason(self, verdict: Verdict, path: bytes, caller: Caller) -> tuple[str, bytes]:
+        """Why not (empty = may), and the package that covers it."""
+        reason = verdict.reason_for(caller.uid)
+        if reason:
+            script_of = self._judge.maintainer_script(path, caller.uid, caller.exe)
+            return ("", script_of) if script_of else (reason, b"")
+        # Called by name, the loader would run any file, and that file is never asked about. Root's tools need it (ldd).
+        return ("no_cover", b"") if caller.uid != 0 and is_loader(path) else ("", verdict.package)
+
+    def _await(self, pid: int, verdict: Verdict) -> None:
+        if verdict.interpreter:
+            if len(self._interpreters) >= _PENDING:
+                del self._interpreters[next(iter(self._interpreters))]
+            self._interpreters[pid] = verdict.interpreter
+
+    def _log(
+        self, facts: tuple[int, int, int, int, str, bytes], caller: Caller, path: bytes, package: bytes
+    ) -> None:
+        if len(self._backlog) >= BACKLOG:
+            self._dropped += 1
+            return
+        self._records.append(
+            Record(time.time_ns() // 1000, *facts, caller.exe, caller.cmdline, path, package)
+        )
+
+    def _flush(self) -> None:
+        """Send what the agent's socket takes; never waits. Datagrams grow with the backlog."""
+        self._backlog += map(encode_record, self._records)
+        self._records.clear()
+        while self._backlog:
+            size, count = 1, 0
+            for record in self._backlog:
+                if size + len(record) > DATAGRAM_LIMIT:
+                    break
+                size += len(record)
+                count += 1
+            try:
+                datagram = RECORDS + b"".join(self._backlog[:count])
+                self._shared.log.send(datagram, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+            except OSError:  # full, or no agent just now: they stay in the bounded backlog
+                return
+            del self._backlog[:count]
+
+    def _look_at_namespace(self, pid: int) -> None:
+        """Have the keeper mark what a process with a mount namespace of its own has mounted there."""
+        try:
+            if os.readlink(b"/proc/%d/ns/mnt" % pid) != self._own_mounts:
+                tell(self._keeper, NAMESPACE + b"%d" % pid)
+        except OSError:
+            return
+
+    def _listen(self) -> bool:
+        while (message := hear(self._keeper)) is not None:
+            if not message:
+                return False
+            self._heard_at = time.monotonic()
+            if message == LOAD:
+                self._load()
+        return True
+
+    def _load(self) -> None:
+        try:
+            self._judge.load(self._shared.options.list_path)
+        except (OSError, ValueError) as problem:
+            tell(self._keeper, LOADED + str(problem).encode("utf-8", "replace"))
+        else:
+            tell(self._keeper, LOADED)
+
+    def _beat(self) -> None:
+        now = time.monotonic()
+        if now - self._beat_at >= BEAT_S:
+            self._beat_at = now
+            tell(self._keeper, BEAT + COUNTERS.pack(self._answered, self._denied, self._dropped))
+
+    def _keeper_is_late(self) -> bool:
+        """After silence: False when the keeper was ended. It is our parent; another parent means it is gone already."""
+        if self._listen() and time.monotonic() - self._heard_at <= SILENCE_S:
+            return True
+        if os.getppid() == self._keeper_pid:
+            os.kill(self._keeper_pid, signal.SIGKILL)
+        return False
+
+
+def _read(path: bytes, size: int) -> bytes:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(fd, size)
+    finally:
+        os.close(fd)
