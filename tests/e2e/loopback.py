@@ -18,8 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from rich.console import Console
 
@@ -92,17 +91,14 @@ class Loopback:
         url = f"http://{ADDRESS}:{self._ports['api']}"
         return {**keep, "PATH": path, "HOME": str(self.folder), "SEKISHO_URL": url}
 
+    def _options(self) -> dict[str, Any]:
+        return {"env": self._environment(), "cwd": self.folder, "stdin": subprocess.DEVNULL}
+
     def run(self, *argv: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run one of the installed commands. Raises Failed with what it said when it must succeed and did not."""
+        command = [str(BIN / argv[0]), *argv[1:]]
         done = subprocess.run(
-            [str(BIN / argv[0]), *argv[1:]],
-            env=self._environment(),
-            cwd=self.folder,
-            capture_output=True,
-            text=True,
-            check=False,
-            stdin=subprocess.DEVNULL,
-            timeout=60,
+            command, **self._options(), capture_output=True, text=True, check=False, timeout=60
         )
         if check and done.returncode != 0:
             raise Failed(f"{' '.join(argv)} ended with {done.returncode}\n{done.stdout}{done.stderr}")
@@ -113,17 +109,10 @@ class Loopback:
         return json.loads(self.run(*argv, "--json").stdout)
 
     def _serve(self, name: str, *argv: str) -> None:
+        command = [str(BIN / argv[0]), *argv[1:]]
         with (self.folder / f"{name}.log").open("wb") as log:
-            self._services.append(
-                subprocess.Popen(
-                    [str(BIN / argv[0]), *argv[1:]],
-                    env=self._environment(),
-                    cwd=self.folder,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                )
-            )
+            service = subprocess.Popen(command, **self._options(), stdout=log, stderr=subprocess.STDOUT)
+            self._services.append(service)
 
     def _host(self) -> dict[str, Any]:
         return dict(self.json("sekisho", "hosts")[0])
@@ -266,14 +255,6 @@ class Loopback:
         if not self._keep_logs:
             shutil.rmtree(self.folder, ignore_errors=True)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
 
 def skipped(step: str, why: str) -> dict[str, Any]:
     """The row of a step that cannot be told here."""
@@ -286,10 +267,12 @@ def loopback_story(console: Console) -> list[dict[str, Any]]:
     After a step that failed the rest is skipped: it stands on it.
     """
     if platform.system() != "Linux":
-        return [skipped(step, "Linux") for step in STEPS]
-    rows: list[dict[str, Any]] = []
+        rows = [skipped(step, "Linux") for step in STEPS]
+        console.print(table_of(rows))
+        return rows
+    rows = []
     console.print(f"Not root (uid {os.geteuid()}): one collector and one PC on {ADDRESS}.", highlight=False)
-    with Loopback() as city:
+    with contextlib.closing(Loopback()) as city:
         failed = ""
         for step in STEPS:
             if failed or step in NEEDS_ROOT:

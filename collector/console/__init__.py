@@ -1,0 +1,1 @@
+"""HTTP API of the collector: who may ask what, in one table."""

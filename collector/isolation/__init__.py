@@ -1,0 +1,1 @@
+"""Isolation desk: takes signed orders, watches them take effect."""

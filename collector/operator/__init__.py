@@ -1,0 +1,1 @@
+"""The operator side: key files and the `sekisho` command."""
