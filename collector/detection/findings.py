@@ -51,6 +51,27 @@ TITLES: dict[str, tuple[Level, Text]] = {
     ),
     "revoked_key": ("high", Text("失効した鍵で接続がありました", "Somebody connected with a revoked key")),
     "quarantined_key": ("medium", Text("隔離中の端末から接続がありました", "A quarantined PC connected")),
+    "journal_corrupt": (
+        "critical",
+        Text(
+            "証跡の保管庫のファイルが壊れ、新しいファイルで続けています",
+            "A journal file was damaged and set aside; a new one goes on",
+        ),
+    ),
+    "disk_full": (
+        "critical",
+        Text(
+            "ディスクに空きがなく、証跡を受け取れません（端末側で保持中）",
+            "The disk takes no more evidence; the PCs keep it meanwhile",
+        ),
+    ),
+    "clock_back": ("high", Text("収集装置の時計が戻されました", "The collector's clock was set back")),
+    "child_restarted": (
+        "high",
+        Text(
+            "収集装置の処理が止まり、再起動しました", "A process of the collector died and was started again"
+        ),
+    ),
     "journal_damaged": ("critical", Text("保存した証跡の一部が読めません", "Stored evidence cannot be read")),
     "journal_rewound": (
         "critical",

@@ -1,0 +1,1 @@
+"""Evidence: the journal of signed batches, exactly as the PCs sent them."""
