@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from litestar import get, post
 from litestar.params import JSONBody
 from msgspec import Struct
@@ -26,6 +28,7 @@ from collector.console.routes.common import (
 from collector.console.views import Host, host
 from collector.desk.draft import current_release
 from collector.desk.site import Site, load_site
+from collector.gateway import seats
 from collector.registers import agents
 from collector.registers.models import Agent, OrderRow
 from protocol.refusal import RefusedError
@@ -74,19 +77,23 @@ def get_host(request: Call, host_id: PathText) -> Host:
 @post("/hosts/{host_id:str}/approve", status_code=200, sync_to_thread=True)
 def approve(request: Call, host_id: PathText, data: JSONBody[Decision]) -> Host:
     """Let a pending PC join. Compare its fingerprint with the one on its screen first."""
-    return _decide(request, host_id, "pending", "active", data.reason)
+    return _decide(request, host_id, _approve, data.reason)
 
 
 @post("/hosts/{host_id:str}/release-quarantine", status_code=200, sync_to_thread=True)
 def release_quarantine(request: Call, host_id: PathText, data: JSONBody[Decision]) -> Host:
     """Let a quarantined PC (a clone) work again, after its double was taken away."""
-    return _decide(request, host_id, "quarantined", "active", data.reason)
+    now_us = console_of(request).clock()
+    return _decide(request, host_id, lambda session, row: seats.release(session, row.id, now_us), data.reason)
 
 
 @post("/hosts/{host_id:str}/revoke", status_code=200, sync_to_thread=True)
 def revoke(request: Call, host_id: PathText, data: JSONBody[Revocation]) -> Host:
     """Never take anything from this key again."""
-    return _decide(request, host_id, "", "revoked", need_reason(data.reason, "revoking a PC"))
+    why = need_reason(data.reason, "revoking a PC")
+    return _decide(
+        request, host_id, lambda session, row: agents.set_status(session, row.id, "revoked", why), why
+    )
 
 
 @post("/hosts/{host_id:str}/assign", status_code=200, sync_to_thread=True)
@@ -111,17 +118,20 @@ def _zones(site: Site) -> list[str]:
     return [*(zone.name for zone in site.zones), site.unassigned_zone]
 
 
-def _decide(request: Call, host_id: str, needed: str, status: agents.Status, reason: str) -> Host:
+def _approve(session: Session, row: Agent) -> None:
+    if row.status != "pending":
+        raise ApiError(409, "wrong_state", f"{row.hostname} is {row.status}, not pending", "sekisho hosts")
+    agents.set_status(session, row.id, "active")
+
+
+def _decide(request: Call, host_id: str, change: Callable[[Session, Agent], object], reason: str) -> Host:
+    """Change a PC, and tell the gateway."""
     console = console_of(request)
     note(request.scope, reason=reason)
     with console.store.write() as session:
         row = host_for(session, host_id, caller_of(request))
         note(request.scope, host=row.id)
-        if needed and row.status != needed:
-            raise ApiError(
-                409, "wrong_state", f"{row.hostname} is {row.status}, not {needed}", "sekisho hosts"
-            )
-        agents.set_status(session, row.id, status, reason)
+        change(session, row)
         shown = _shown(session, [row], console.clock())[0]
     console.poke("agents", "gateway")
     return shown
