@@ -38,10 +38,11 @@ from agent.platform.linux.gate_wire import (
     ON_MEDIA as MEDIA_FLAG,
 )
 
-LOOKS = 10
-"""How often to look for the next question before sleeping (about 1.5 µs each): waking up costs more than that."""
-FLUSH_AT = 32
-"""Records sent together while questions keep coming."""
+FLUSH_S = 0.02
+"""Records are sent when nothing was asked for so long: an answer wakes a program on this very processor, so whatever is
+done right after it delays that program."""
+FLUSH_AT = 64
+"""Records that are sent even though questions keep coming."""
 BACKLOG = 4096
 """Records kept while the agent does not read; more are counted as dropped, never waited for."""
 _PENDING = 4096
@@ -115,29 +116,24 @@ class Handler:
         for fd in (trusted.fd, foreign.fd, self._keeper.fileno()):
             poller.register(fd, select.EPOLLIN)
         while True:
-            ready = {fd for fd, _ in poller.poll(POLL_S)}
+            waiting = self._records or self._backlog
+            ready = {fd for fd, _ in poller.poll(FLUSH_S if waiting else POLL_S)}
             for group in (trusted, foreign):
                 if group.fd in ready:
                     self._answer_all(group)
             if self._keeper.fileno() in ready and not self._listen():
                 return "died"
-            self._flush()
+            if not ready or len(self._records) >= FLUSH_AT:
+                self._flush()
             self._beat()
             if time.monotonic() - self._heard_at > SILENCE_S and not self._keeper_is_late():
                 return "hung"
 
     def _answer_all(self, group: Group) -> None:
-        """Answer until nothing was asked for a moment: the loader's question follows its program's within 50 µs."""
-        tries = LOOKS
-        while tries:
-            tries -= 1
-            for _, fd, pid in group.read():
-                tries = LOOKS
-                if fd >= 0:
-                    self._answer(group, fd, pid)
-                    self._beat()
-            if len(self._records) >= FLUSH_AT:
-                self._flush()
+        for _, fd, pid in group.read():
+            if fd >= 0:
+                self._answer(group, fd, pid)
+                self._beat()
 
     def _answer(self, group: Group, fd: int, pid: int) -> None:
         path = os.readlink(b"/proc/self/fd/%d" % fd)

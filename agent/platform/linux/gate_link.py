@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import select
-import signal
 import socket
 import subprocess
 import sys
@@ -17,9 +15,9 @@ from agent.platform.execution_ports import GatePlan, GateReport
 from agent.platform.linux import gate_pair
 from agent.platform.linux.fanotify import probe
 from agent.platform.linux.gate_build import Built
-from agent.platform.linux.gate_keeper import start_time
 from agent.platform.linux.gate_maker import ListMaker, own_folders
 from agent.platform.linux.gate_pair import Options
+from agent.platform.linux.gate_pids import Pids, end, end_pair, read_pids
 from agent.platform.linux.packages_dpkg import Dpkg
 from agent.platform.ports import UnsupportedError
 
@@ -53,7 +51,7 @@ class GateLink:
         self._process: subprocess.Popen[bytes] | None = None
         self._command: socket.socket | None = None
         self._closed = False
-        self._leftovers: list[tuple[int, str]] = []
+        self._leftovers: Pids = []
         self._status: dict[str, str] = {}
         self._heard_at = self._started_at = self._start_due = self._pause = 0.0
         self._reports: list[GateReport] = []
@@ -92,9 +90,6 @@ class GateLink:
         self._plan = self._built = None
         self._maker.end()
         self._end_gate()
-        for pid, started in self._read_pids():
-            _kill(pid, started)
-        self._pids.unlink(missing_ok=True)
 
     def _take_list(self) -> None:
         made = self._maker.finished()
@@ -119,7 +114,7 @@ class GateLink:
     def _start(self) -> None:
         if self._plan is None or time.monotonic() < self._start_due:
             return
-        self._leftovers = self._read_pids()
+        self._leftovers = read_pids(self._pids)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         self._closed = self._plan.closed
@@ -156,8 +151,7 @@ class GateLink:
                 self._lost("both processes of the gate are gone")
                 return
         if time.monotonic() - self._heard_at > SILENCE_S:
-            for pid, started in self._read_pids():
-                _kill(pid, started)
+            end_pair(self._pids)
             self._lost("both processes of the gate were stopped or hung")
 
     def _lost(self, why: str) -> None:
@@ -178,8 +172,7 @@ class GateLink:
             if report.get("unmarked"):
                 self._reports.append(GateReport("incomplete", report["unmarked"]))
         elif what == "loaded":
-            for pid, started in self._leftovers:
-                _kill(pid, started)
+            end(self._leftovers)
             self._leftovers = []
             self._reports.append(GateReport("started"))
         elif what in {"handler_lost", "keeper_lost"}:
@@ -188,16 +181,13 @@ class GateLink:
             self._reports.append(GateReport("failed", report.get("why", "")))
 
     def _end_gate(self) -> None:
-        """Have the pair quit and wait for it; one that does not is killed."""
-        if self._command is None:
-            return
-        pids = self._read_pids()
-        self._command.settimeout(STOP_S)
-        with contextlib.suppress(OSError):
-            self._command.send(gate_pair.QUIT)
-            self._command.recv(1)  # ends with the pair
-        for pid, started in pids:
-            _kill(pid, started)
+        """Have the pair quit and wait for it; whatever does not, or was left by an agent before, is killed."""
+        if self._command is not None:
+            self._command.settimeout(STOP_S)
+            with contextlib.suppress(OSError):
+                self._command.send(gate_pair.QUIT)
+                self._command.recv(1)  # ends with the pair
+        end_pair(self._pids)
         if self._process is not None:
             self._process.wait()
             self._process = None
@@ -208,14 +198,6 @@ class GateLink:
         if self._command is not None:
             self._command.close()
             self._command = None
-
-    def _read_pids(self) -> list[tuple[int, str]]:
-        try:
-            lines = self._pids.read_text("ascii").splitlines()
-        except (OSError, UnicodeDecodeError):
-            return []
-        pairs = (line.split() for line in lines)
-        return [(int(pair[0]), pair[1]) for pair in pairs if len(pair) == 2 and pair[0].isdigit()]
 
     def _folders(self) -> None:
         for folder in (self._platform.state, self._platform.run):
@@ -239,10 +221,3 @@ def _loss(report: dict[str, str]) -> GateReport:
         detail += f"; {settled} program start(s) {how} without a look"
     by_force = cause == "stopped" or (cause == "died" and (half == "keeper" or code.startswith("-")))
     return GateReport(report["what"], detail, by_force=by_force)
-
-
-def _kill(pid: int, started: str) -> None:
-    """End one process, if it is still the one that was written down."""
-    if started and start_time(pid) == started:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)

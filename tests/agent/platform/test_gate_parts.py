@@ -1,0 +1,264 @@
+"""The gate's parts without a kernel: wire, list, interpreter parser, mount classes."""
+
+import os
+import stat
+import struct
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.platform.linux import gate_list, gate_wire
+from agent.platform.linux.gate_channel import GateChannel, execution
+from agent.platform.linux.gate_judge import interpreter_of, is_loader, resolve
+from agent.platform.linux.gate_list import EVERYBODY, AllowList, matches
+from agent.platform.linux.gate_mounts import Mount, is_fixed_disk, is_trusted, parse_mountinfo
+from agent.platform.linux.gate_pair import Options
+from agent.platform.linux.gate_wire import Record, decode_records, decode_report, encode_record, encode_report
+from tests.gatelab import program
+
+texts = st.binary(max_size=300)
+records = st.builds(
+    Record,
+    st.integers(0, 2**63),
+    st.integers(0, 2**31),
+    st.integers(0, 2**31),
+    st.integers(-1, 2**31 - 1),
+    st.integers(0, 7),
+    st.sampled_from(gate_wire.REASONS),
+    st.sampled_from([b"", b"\x9f" * 32]),
+    texts,
+    texts,
+    texts,
+    texts,
+)
+
+
+@given(st.lists(records, max_size=5))
+def test_records_are_read_back(written: list[Record]) -> None:
+    assert decode_records(b"".join(map(encode_record, written))) == written
+
+
+@given(st.binary(max_size=400))
+def test_any_datagram_is_records_or_refused(data: bytes) -> None:
+    try:
+        found = decode_records(data)
+    except gate_wire.MalformedError:
+        return
+    assert all(execution(record).pid == record.pid for record in found)
+
+
+@given(st.dictionaries(st.from_regex(r"[a-z]{1,8}", fullmatch=True), st.text(max_size=50)))
+def test_reports_are_read_back(values: dict[str, str]) -> None:
+    values = {"what": "status", **values}
+    read = decode_report(encode_report(dict(values))[1:])
+    assert read == {
+        name: value.replace("\n", " ").encode("utf-8", "replace").decode() for name, value in values.items()
+    }
+
+
+@given(st.binary(max_size=100))
+def test_any_report_is_lines_or_refused(data: bytes) -> None:
+    try:
+        decode_report(data)
+    except gate_wire.MalformedError:
+        return
+
+
+def test_options_are_read_back() -> None:
+    options = Options("/", "/sys", "/a b", "/p", True, 3, 4)
+    assert Options.parse(options.arguments()) == options
+
+
+@given(
+    st.dictionaries(
+        st.from_regex(r"/[a-z/]{1,12}", fullmatch=True), st.binary(min_size=16, max_size=16), max_size=40
+    ),
+    st.lists(
+        st.tuples(st.binary(min_size=32, max_size=32), st.sampled_from([0, 1000, EVERYBODY])), max_size=10
+    ),
+)
+def test_list_finds_what_is_in_it(paths: dict[str, bytes], digests: list[tuple[bytes, int]]) -> None:
+    data = gate_list.encode(
+        flags=gate_list.ENFORCE,
+        built_ns=7,
+        rows=[gate_list.row(path.encode(), 0, md5=md5) for path, md5 in paths.items()],
+        digests=digests,
+        packages=[gate_list.package_line("dpkg", "tool", "1", cover="+")],
+        folders=[b"/opt/agent/"],
+    )
+    fd = os.memfd_create("list")
+    try:
+        os.write(fd, data)
+        allowed = AllowList(f"/proc/self/fd/{fd}")
+        assert (allowed.enforce, allowed.every_dpkg, allowed.built_ns, allowed.folders) == (
+            True,
+            False,
+            7,
+            (b"/opt/agent/",),
+        )
+        for path, md5 in paths.items():
+            found = allowed.find(path.encode())
+            assert found is not None
+            assert matches(*found, md5, b"")
+            assert not matches(*found, b"x" * 16, b"")
+            assert allowed.package(found[1]) == (b"+", b"tool")
+        assert allowed.find(b"/not/there") is None
+        for digest in {digest for digest, _ in digests}:
+            uids = {uid for one, uid in digests if one == digest}
+            assert allowed.digest_uids(digest) == (None if EVERYBODY in uids else uids)
+        assert allowed.digest_uids(b"\xee" * 32) == frozenset()
+        allowed.close()
+    finally:
+        os.close(fd)
+
+
+@given(st.binary(max_size=200), st.booleans())
+def test_any_file_is_a_list_or_refused(data: bytes, real: bool) -> None:
+    fd = os.memfd_create("list")
+    try:
+        os.write(fd, (gate_list.MAGIC if real else b"") + data)
+        try:
+            AllowList(f"/proc/self/fd/{fd}").close()
+        except gate_list.MalformedError:
+            return
+    finally:
+        os.close(fd)
+
+
+@given(st.binary(max_size=300), st.sampled_from([b"", b"\x7fELF\x02\x01", b"\x7fELF\x01\x02", b"#!"]))
+def test_any_header_has_an_interpreter_or_none(data: bytes, start: bytes) -> None:
+    content = start + data
+    assert isinstance(interpreter_of(content, lambda size, at: content[at : at + size]), bytes)
+
+
+def test_interpreters() -> None:
+    def of(content: bytes) -> bytes:
+        return interpreter_of(content, lambda size, at: content[at : at + size])
+
+    assert of(program()) == b""
+    assert of(program(interpreter="/lib/ld.so")) == b"/lib/ld.so"
+    assert of(b"#! /bin/sh -e\nexit") == b"/bin/sh"
+    assert of(b"#!") == b""
+    assert of(b"text") == b""
+    system = Path("/bin/sh").resolve().read_bytes()
+    assert is_loader(of(system))
+    assert not is_loader(b"/usr/bin/ld")
+
+
+def test_resolve_stays_inside(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    (root / "usr/lib").mkdir(parents=True)
+    (root / "lib").symlink_to("usr/lib")
+    (root / "usr/lib/ld.so").symlink_to("/usr/lib/real")
+    (root / "usr/lib/loop").symlink_to("loop")
+    (root / "usr/up").symlink_to("../../../../etc")
+    prefix = os.fsencode(root)
+    assert resolve(prefix, b"/lib/ld.so") == prefix + b"/usr/lib/real"
+    assert resolve(prefix, b"/usr/up/passwd") == prefix + b"/etc/passwd"
+    assert resolve(prefix, b"/lib/loop") == b""
+    assert resolve(b"", b"/proc/self/../self") == f"/proc/{os.getpid()}".encode()
+
+
+def test_mountinfo() -> None:
+    data = (
+        b"36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw\n"
+        b"nonsense\n"
+        b"40 35 0:22 / /media/My\\040Stick rw - vfat /dev/sd\\134x rw\n"
+    )
+    assert parse_mountinfo(data) == [
+        Mount("36", "98:0", b"/mnt1", b"/mnt2", "ext3", b"/dev/root"),
+        Mount("40", "0:22", b"/", b"/media/My Stick", "vfat", b"/dev/sd\\x"),
+    ]
+
+
+@given(st.binary(max_size=300))
+def test_any_mountinfo_is_passed_over_or_read(data: bytes) -> None:
+    parse_mountinfo(data)
+
+
+def block(sys: Path, number: str, where: str, *, removable: str = "0", slaves: tuple[str, ...] = ()) -> None:
+    folder = sys / "devices" / where
+    folder.mkdir(parents=True)
+    (folder / "removable").write_text(f"{removable}\n")
+    (folder / "dev").write_text(f"{number}\n")
+    (folder / "slaves").mkdir()
+    for slave in slaves:
+        (folder / "slaves" / Path(slave).name).symlink_to(sys / "devices" / slave)
+    (sys / "dev/block").mkdir(parents=True, exist_ok=True)
+    (sys / "dev/block" / number).symlink_to(folder)
+
+
+def test_which_disks_are_fixed(tmp_path: Path) -> None:
+    block(tmp_path, "8:0", "pci0/ata1/block/sda")
+    block(tmp_path, "8:16", "pci0/usb1/1-1/block/sdb")
+    block(tmp_path, "8:32", "pci0/ata2/block/sdc", removable="1")
+    block(tmp_path, "7:0", "virtual/block/loop0")
+    block(tmp_path, "253:0", "virtual/block/dm-0", slaves=("pci0/ata1/block/sda",))
+    block(tmp_path, "253:1", "virtual/block/dm-1", slaves=("pci0/usb1/1-1/block/sdb",))
+    block(tmp_path, "179:0", "pci0/mmc/block/mmcblk0")
+    (tmp_path / "devices/pci0/mmc/block/mmcblk0/device").mkdir()
+    (tmp_path / "devices/pci0/mmc/block/mmcblk0/device/type").write_text("SD\n")
+    fixed = {
+        number: is_fixed_disk(number, str(tmp_path))
+        for number in ("8:0", "8:16", "8:32", "7:0", "253:0", "253:1", "179:0", "9:9")
+    }
+    assert fixed == {
+        "8:0": True,
+        "8:16": False,
+        "8:32": False,
+        "7:0": False,
+        "253:0": True,
+        "253:1": False,
+        "179:0": False,
+        "9:9": False,
+    }
+
+
+@pytest.mark.parametrize(
+    ("fs_type", "mountpoint", "trusted"),
+    [
+        ("ext4", b"/", True),
+        ("fuse.sshfs", b"/home/y/x", False),
+        ("nfs4", b"/srv", False),
+        ("cifs", b"/srv", False),
+        ("tmpfs", b"/tmp", True),
+        ("overlay", b"/var/x", True),
+        ("vboxsf", b"/media/sf", False),
+        ("ext4", b"/media/stick", False),
+    ],
+)
+def test_which_file_systems_are_trusted(
+    tmp_path: Path, fs_type: str, mountpoint: bytes, trusted: bool
+) -> None:
+    block(tmp_path, "8:16", "pci0/usb1/1-1/block/sdb")
+    device = "8:16" if fs_type == "ext4" else "0:99"
+    assert is_trusted(Mount("1", device, b"/", mountpoint, fs_type, b"none"), b"/", str(tmp_path)) == trusted
+
+
+def test_program_of_the_lab_is_an_executable(tmp_path: Path) -> None:
+    path = tmp_path / "tool"
+    path.write_bytes(program("x"))
+    path.chmod(0o755)
+    assert path.stat().st_mode & stat.S_IXUSR
+    assert struct.unpack_from("<H", program(), 16) == (2,)
+
+
+def test_channel_survives_nonsense_and_counts_losses() -> None:
+    channel = GateChannel()
+    try:
+        for datagram in (b"X", b"E" + b"\x01" * 10, b"Rnonsense", b""):
+            channel.inlet.send(datagram)
+        record = Record(1, 2, 3, 4, 1, "no_cover", b"\x01" * 32, b"/bin/sh", b"sh -c \xff", b"/tmp/x", b"")
+        channel.inlet.send(b"E" + encode_record(record))
+        for dropped in (0, 5, 7, 0, 2):
+            channel.inlet.send(encode_report({"what": "status", "dropped": dropped}))
+            channel.reports()
+        assert channel.malformed == 4
+        assert channel.lost() == 9
+        assert channel.lost() == 0
+        found = channel.executions()
+        assert [(one.pid, one.denied, one.cmdline) for one in found] == [(2, True, "sh -c \ufffd")]
+    finally:
+        channel.close()
