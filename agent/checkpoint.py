@@ -6,9 +6,11 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
+import msgspec
+
 from agent.enforcing import EnforcerHost
 from agent.health import Health
-from agent.judge import control_of, decide, stamp
+from agent.judge import control_of, decide, stamp, unhindered
 from agent.spool import Spool
 from policies.model import Enrichment, Hit
 from protocol.events import Action, AgentHealth, AgentIsolated, AgentRestored, AgentTampered, Event
@@ -60,10 +62,12 @@ class Checkpoint:
                 self._rule_error(f"{hit.rule.id}: {hit.error}")
         outcome = self._enforcers.stop(event, verdict) if control_of(event) else None
         tag = self.view.tag if self.view else ""
-        action = cast("Action", outcome.action) if outcome else event.action
+        action = cast("Action", outcome.action) if outcome else unhindered(self.view, event, enrichment)
         self._keep(stamp(event, enrichment, verdict, action, tag))
         if outcome and outcome.record:
-            self._keep(stamp(outcome.record, enrichment, verdict, outcome.record.action, tag))
+            # The rules stand on the event itself: told twice they would be flagged twice.
+            record = stamp(outcome.record, enrichment, verdict, outcome.record.action, tag)
+            self._keep(msgspec.structs.replace(record, rules=()))
 
     def _decide(self, event: Event) -> tuple[Enrichment, Verdict, list[Hit]]:
         try:

@@ -22,7 +22,7 @@ from protocol.keys import (
     read_private,
     write_private,
 )
-from protocol.refusal import RefusedError
+from protocol.refusal import UNREADABLE, RefusedError
 from protocol.signed import Signed
 from protocol.trust import TrustRoot, first_root, next_root
 
@@ -110,7 +110,7 @@ class Identity:
         """Read keys and trust and verify the whole chain. Raises RefusedError or FileNotFoundError."""
         try:
             keys = msgspec.msgpack.decode(read_private(state / KEYS_FILE), type=Keys)
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             raise RefusedError("corrupt", f"{state / KEYS_FILE}: {error}", "enrol this PC again") from error
         chain: tuple[Signed, ...] = ()
         root = None
@@ -185,5 +185,5 @@ def _write_chain(path: Path, chain: tuple[Signed, ...]) -> None:
 def _read_chain(path: Path) -> tuple[Signed, ...]:
     try:
         return msgspec.msgpack.decode(read_private(path), type=tuple[Signed, ...])
-    except (FileNotFoundError, msgspec.DecodeError) as error:
+    except (FileNotFoundError, *UNREADABLE) as error:
         raise RefusedError("corrupt", f"{path}: {error}", "enrol this PC again") from error

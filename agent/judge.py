@@ -64,6 +64,15 @@ def decide(view: PolicyView | None, event: Event, now_us: int) -> tuple[Enrichme
     return enrichment, verdict, hits
 
 
+def unhindered(view: PolicyView | None, event: Event, enrichment: Enrichment) -> Action:
+    """The action of an event no enforcer had anything to do with: allowed where a control that stops found a permit."""
+    control = control_of(event)
+    enforced = view is not None and control is not None and view.setting(control).mode == "enforce"
+    if event.action == "observed" and enforced and enrichment.permit == "granted":
+        return "allowed"
+    return event.action
+
+
 def stamp(event: Event, enrichment: Enrichment, verdict: Verdict, action: Action, tag: str) -> Event:
     """The event with what was decided about it. ``tag`` names the policy in force, empty for none."""
     filled: dict[str, object] = {

@@ -6,11 +6,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
-
 from protocol.events import Event, decode_event, encode_event
 from protocol.keys import read_private, write_private
-from protocol.refusal import RefusedError
+from protocol.refusal import UNREADABLE, RefusedError
 
 REPORTS_DIR = "reports"
 LARGEST = 64 * 1024
@@ -29,6 +27,6 @@ def take_reports(state: Path) -> Iterator[Event]:
         try:
             if path.stat().st_size <= LARGEST:
                 yield decode_event(read_private(path))
-        except (msgspec.DecodeError, RefusedError):
+        except (*UNREADABLE, RefusedError):
             pass
         path.unlink(missing_ok=True)

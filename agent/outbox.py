@@ -11,12 +11,12 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import msgspec
 import zstandard
 
 from agent.spool_file import ROW_BYTES, SpoolFile, is_corrupt
 from protocol.events import decode_event, join_encoded
 from protocol.messages import Batch, batch_digest
+from protocol.refusal import UNREADABLE
 
 BATCH_EVENTS, BATCH_BYTES = 200, 1024 * 1024
 
@@ -176,6 +176,6 @@ def _sound(crc: int, body: bytes | None) -> bool:
         return False
     try:
         decode_event(body)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return False
     return True

@@ -11,7 +11,7 @@ from agent.identity import Identity
 from policies.bundle import open_bundle
 from policies.view import PolicyView
 from protocol.keys import read_private, write_private
-from protocol.refusal import RefusedError
+from protocol.refusal import UNREADABLE, RefusedError
 from protocol.signed import Signed
 from protocol.trust import TrustRoot
 
@@ -40,7 +40,7 @@ def load_last_good(state: Path, identity: Identity) -> PolicyView | None:
         return open_policy(document, identity.root, identity.agent_id, newer_than=0, now_us=0)
     except FileNotFoundError:
         return None
-    except (RefusedError, msgspec.DecodeError) as error:
+    except (RefusedError, *UNREADABLE) as error:
         with contextlib.suppress(OSError):
             path.rename(path.with_name(f"{BUNDLE_FILE}.refused"))
         if isinstance(error, RefusedError):

@@ -236,6 +236,8 @@ class Uplink(threading.Thread):
         self._report(PolicyArrived(view, message.document))
 
     def _take_trust(self, message: TrustUpdate) -> bool:
+        if message.document in self._identity.chain:
+            return False  # every session begins with all roots since the first
         before = self._identity.root
         try:
             root = self._identity.advance(message.document)

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from protocol.keys import CurvePair, read_private, write_private
-from protocol.refusal import RefusedError
+from protocol.refusal import UNREADABLE, RefusedError
 
 DEFAULT_DATA = Path("/var/lib/sekisho-collector")
 Port = Annotated[int, Meta(ge=1, le=65535)]
@@ -106,7 +106,7 @@ def read_curve_key(layout: Layout) -> CurvePair:
     raw = read_private(layout.curve_key)
     try:
         return msgspec.msgpack.decode(raw, type=CurvePair)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise RefusedError(
             "corrupt", f"{layout.curve_key} is not a key file", "put the back-up in place"
         ) from error

@@ -25,7 +25,7 @@ from types import FrameType
 import msgspec
 
 from collector.config import Config, Layout
-from protocol.refusal import RefusedError
+from protocol.refusal import UNREADABLE, RefusedError
 
 CHILDREN = ("gateway", "detector", "api")
 REFUSED_EXIT = 78
@@ -274,7 +274,7 @@ def _how(code: int) -> str:
 def _stats_pid(path: Path) -> int:
     try:
         return int(msgspec.json.decode(path.read_bytes(), type=dict[str, object]).get("pid", 0))  # type: ignore[call-overload, no-any-return]
-    except (OSError, msgspec.DecodeError):
+    except (OSError, *UNREADABLE):
         return 0
 
 

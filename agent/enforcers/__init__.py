@@ -17,9 +17,8 @@ from policies.model import Control
 from protocol.events import Event
 
 if TYPE_CHECKING:
-    from policies.view import PolicyView
-
     from agent.platform import Platform
+    from policies.view import PolicyView
 
 
 class Verdict(Struct, frozen=True, kw_only=True):

@@ -21,7 +21,7 @@ from msgspec import Struct
 
 from protocol.keys import read_private
 from protocol.messages import OrderResult
-from protocol.refusal import RefusedError
+from protocol.refusal import UNREADABLE, RefusedError
 from protocol.signed import Signed
 
 SIGNED, RULES, SEEN = "isolation.signed", "isolation.nft", "orders.seen"
@@ -200,7 +200,7 @@ class Journal:
             return msgspec.msgpack.decode(read_private(path), type=kind)
         except FileNotFoundError:
             return default
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             raise RefusedError("corrupt", f"{path}: {error}", "keep the file and tell IT staff") from error
 
     def _replace(self, files: dict[str, bytes]) -> None:

@@ -8,6 +8,8 @@ from typing import TypeVar
 
 import msgspec
 
+from protocol.refusal import UNREADABLE
+
 State = TypeVar("State", bound=msgspec.Struct)
 
 MAX_BYTES = 1 << 20
@@ -20,7 +22,7 @@ def load_state(path: Path, kind: type[State]) -> State | None:
     try:
         with path.open("rb") as file:
             return msgspec.json.decode(file.read(MAX_BYTES), type=kind)
-    except (OSError, msgspec.DecodeError):
+    except (OSError, *UNREADABLE):
         return None
 
 

@@ -11,6 +11,7 @@ import httpx
 import msgspec
 
 from collector.operator import session
+from protocol.refusal import UNREADABLE
 
 TIMEOUT_S = 40
 """Longer than the longest long poll."""
@@ -93,7 +94,7 @@ def _problem(answer: httpx.Response) -> ProblemError:
     try:
         body = msgspec.json.decode(answer.content, type=dict[str, str])
         return ProblemError(body["name"], body["detail"], body.get("hint", ""))
-    except (msgspec.DecodeError, KeyError):
+    except (*UNREADABLE, KeyError):
         return ProblemError(
             "internal", f"HTTP {answer.status_code} without a readable body", "is this a Sekisho collector?"
         )

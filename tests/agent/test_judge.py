@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.judge import CONTROL_OF, DECIDED, control_of, decide, stamp
+from agent.judge import CONTROL_OF, DECIDED, control_of, decide, stamp, unhindered
 from policies.model import Bundle, Compare, Enrichment, Hit, Rule, Setting, Zone
 from policies.view import PolicyView
 from protocol.events import (
@@ -184,3 +184,13 @@ def test_own_zone_and_permit_survive_an_empty_enrichment() -> None:
     _, verdict, _ = decide(None, event, 1)
     stamped = stamp(event, Enrichment(), verdict, "blocked", "")
     assert (stamped.zone, stamped.permit, stamped.rules) == ("z", "none", ("r9",))
+
+
+def test_what_a_permit_covers_was_allowed_where_the_control_stops() -> None:
+    event = DeviceAttached(time_us=1)
+    granted, without = Enrichment(permit="granted"), Enrichment(permit="none")
+    enforcing, observing = view(devices=Setting("enforce")), view(devices=Setting("observe"))
+    assert unhindered(enforcing, event, granted) == "allowed"
+    assert unhindered(enforcing, event, without) == "observed"
+    assert unhindered(observing, event, granted) == "observed"
+    assert unhindered(None, event, granted) == "observed"

@@ -71,7 +71,7 @@ class Story(City):
 
         event = wait_for("the permitted stick in the events", seen)
         require(
-            event.get("action", "observed") in ("allowed", "observed") and event["permit"] == "granted",
+            event.get("action") == "allowed" and event["permit"] == "granted",
             f"permitted stick was judged {event}",
         )
         require(self.usb.authorized("1-2") == "1", "permitted stick was cut off")

@@ -39,12 +39,12 @@ def test_ports_are_free_and_different() -> None:
 
 @pytest.mark.needs("linux", "userns")
 @pytest.mark.slow
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(420)
 def test_story_without_root() -> None:
     become = NOBODY if os.geteuid() == 0 else ()
     done = subprocess.run(
         [*become, sys.executable, "-m", "tests.e2e.loopback"],
-        cwd=PROJECT, capture_output=True, text=True, check=False, timeout=170,
+        cwd=PROJECT, capture_output=True, text=True, check=False, timeout=410,
     )  # fmt: skip
     rows = json.loads(done.stdout or "[]")
     assert [row["step"] for row in rows] == list(STEPS), done.stderr

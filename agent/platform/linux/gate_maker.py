@@ -14,6 +14,7 @@ from agent.platform.execution_ports import GatePlan
 from agent.platform.linux.gate_build import Built, Plan
 from agent.platform.linux.gate_list import EVERYBODY
 from agent.platform.linux.processes import Users
+from protocol.refusal import UNREADABLE
 
 _SHARED_PREFIXES = frozenset(("/", "/usr", "/usr/local"))
 """A Python that lives here is a package's; its prefix is not the agent's own."""
@@ -62,7 +63,7 @@ class ListMaker:
         self._process = None
         try:
             return msgspec.json.decode(text, type=Built)
-        except msgspec.DecodeError:
+        except UNREADABLE:
             return f"the allow-list could not be built (exit {process.returncode})"
 
     def end(self) -> None:

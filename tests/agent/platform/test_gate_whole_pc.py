@@ -15,7 +15,7 @@ pytestmark = [
 ]
 
 INSIDE = """
-import json, sys, time
+import json, os, sys, time
 from pathlib import Path
 from agent.platform import Platform
 from agent.platform.execution_ports import GatePlan
@@ -28,8 +28,14 @@ while state.get("marks", "0") == "0":
     time.sleep(0.01)
 print(json.dumps(state), flush=True)
 sys.stdin.readline()
-for one in platform.execution_log.executions():
-    print(json.dumps([one.target, one.denied, one.reason, one.package]), flush=True)
+last = os.posix_spawn("/usr/bin/true", ["true"], {})
+os.waitpid(last, 0)
+pid = 0
+while pid != last:  # records come in order: with ours, all are there
+    for one in platform.execution_log.executions():
+        pid = one.pid
+        print(json.dumps([one.target, one.denied, one.reason, one.package]), flush=True)
+    time.sleep(0.01)
 gate.stop()
 """
 
@@ -58,7 +64,11 @@ def gated(pc: Machine) -> subprocess.Popen[str]:
     return process
 
 
-def log_of(process: subprocess.Popen[str]) -> list[tuple[str, bool, str, str]]:
+Log = list[tuple[str, bool, str, str]]
+"""Target, refused, reason, package."""
+
+
+def log_of(process: subprocess.Popen[str]) -> Log:
     said, _ = process.communicate("\n", timeout=30)
     return [tuple(json.loads(line)) for line in said.splitlines()]
 
