@@ -92,7 +92,7 @@ def write_config(layout: Layout, config: Config) -> None:
     """Write ``collector.toml`` (0600)."""
     addresses = ", ".join(f'"{address}"' for address in config.bind)
     text = (
-        "# 関所 収集装置の設定 / settings of the Sekisho collector\n"
+        "# 関所 収集サーバーの設定 / settings of the Sekisho collector\n"
         f"bind = [{addresses}]\n"
         f'api_bind = "{config.api_bind}"\n'
         f"api_port = {config.api_port}\n"

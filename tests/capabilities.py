@@ -157,6 +157,7 @@ PROBES: dict[str, Callable[[], None]] = {
     "root": _root,
     "netns": _netns,
     "mountns": _mountns,
+    "userns": _command("unshare", "--user", "--map-user=65534", "--map-group=65534", "true"),
     "nft": _nft,
     "fanotify": _fanotify,
     "loop": _loop,

@@ -31,7 +31,7 @@ class Finding(Struct, frozen=True):
 
 CHECKS: dict[str, tuple[Text, Callable[[Layout], Answer]]] = {
     "data_dir": (Text("データの場所の権限", "permissions of the data directory"), machine.data_dir),
-    "own_key": (Text("収集装置の鍵", "the collector's key"), content.own_key),
+    "own_key": (Text("収集サーバーの鍵", "the collector's key"), content.own_key),
     "stray_keys": (Text("署名鍵が置かれていないこと", "no signing keys lie here"), machine.stray_keys),
     "config": (Text("設定ファイル", "settings file"), machine.config),
     "control_db": (Text("管理データベース", "control database"), content.control_db),

@@ -22,7 +22,7 @@ from protocol.text import Lang, Text, language
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
-    help=t("関所 — 収集装置の運用", "Sekisho: the collector's service"),
+    help=t("関所 — 収集サーバーの運用", "Sekisho: the collector's service"),
 )
 for module in (setup, service, checks, tokens, agents, operators):
     module.add_to(app)

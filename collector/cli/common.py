@@ -23,7 +23,7 @@ from protocol.refusal import RefusedError
 Data = Annotated[
     Path,
     typer.Option(
-        "--data", envvar="SEKISHO_DATA", help=t("収集装置のデータの場所", "the collector's data directory")
+        "--data", envvar="SEKISHO_DATA", help=t("収集サーバーのデータの場所", "the collector's data directory")
     ),
 ]
 DATA = DEFAULT_DATA

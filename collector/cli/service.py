@@ -25,7 +25,7 @@ from protocol.text import Text
 MIGRATED = Text("データベースを新しくしました", "the database was brought up to date")
 UP_TO_DATE = Text("データベースは最新です", "the database is up to date")
 CLOCK_TAKEN = Text(
-    "今の時刻を正しいものとして受け入れました。収集装置を再起動してください",
+    "今の時刻を正しいものとして受け入れました。収集サーバーを再起動してください",
     "the present time is taken as right; restart the collector",
 )
 
@@ -80,7 +80,7 @@ def check_rules_in(
 
 def add_to(app: typer.Typer) -> None:
     """Hang the commands into ``app``."""
-    app.command(help=t("収集装置を動かす", "run the collector"))(run)
+    app.command(help=t("収集サーバーを動かす", "run the collector"))(run)
     app.command("migrate", help=t("データベースを新しい版に合わせる", "bring the database up to date"))(
         migrate_database
     )

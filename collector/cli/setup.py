@@ -23,7 +23,7 @@ from protocol.text import Text
 from protocol.trust import OrderKey, Role, TrustRoot
 
 INITIALISED = Text(
-    "{city} の収集装置を {data} に用意しました。ルート鍵の指紋 {root}\n\n次にすること:\n"
+    "{city} の収集サーバーを {data} に用意しました。ルート鍵の指紋 {root}\n\n次にすること:\n"
     "1. 鍵をこの機械から移す: root.key は金庫へ、policy.key はネットワーク管理者へ、ciso.key と deputy.key は本人へ。"
     "移したらここから消す（この機械に置いたままでは、破られたときに切断も解除もされてしまいます）\n"
     "2. 区域と通信先を {policy} に書く\n"
@@ -193,4 +193,4 @@ def _order_key(text: str) -> OrderKey:
 
 def add_to(app: typer.Typer) -> None:
     """Hang the command into ``app``."""
-    app.command(help=t("収集装置を用意する", "set up a collector"))(init)
+    app.command(help=t("収集サーバーを用意する", "set up a collector"))(init)

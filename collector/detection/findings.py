@@ -65,11 +65,11 @@ TITLES: dict[str, tuple[Level, Text]] = {
             "The disk takes no more evidence; the PCs keep it meanwhile",
         ),
     ),
-    "clock_back": ("high", Text("収集装置の時計が戻されました", "The collector's clock was set back")),
+    "clock_back": ("high", Text("収集サーバーの時計が戻されました", "The collector's clock was set back")),
     "child_restarted": (
         "high",
         Text(
-            "収集装置の処理が止まり、再起動しました", "A process of the collector died and was started again"
+            "収集サーバーの処理が止まり、再起動しました", "A process of the collector died and was started again"
         ),
     ),
     "journal_damaged": ("critical", Text("保存した証跡の一部が読めません", "Stored evidence cannot be read")),

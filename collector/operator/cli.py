@@ -32,7 +32,7 @@ from protocol.text import Lang, Text, language
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
-    help=t("関所 — 収集装置を操作する", "Sekisho: work with the collector"),
+    help=t("関所 — 収集サーバーを操作する", "Sekisho: work with the collector"),
 )
 for module in (account, hosts, alerts, registers, permits, policy, orders, audit, keys):
     module.add_to(app)
@@ -43,7 +43,7 @@ def options(
     context: typer.Context,
     lang: Annotated[str, typer.Option(help=t("ja または en", "ja or en"))] = "",
     url: Annotated[
-        str, typer.Option(help=t("収集装置の URL (SEKISHO_URL)", "URL of the collector (SEKISHO_URL)"))
+        str, typer.Option(help=t("収集サーバーの URL (SEKISHO_URL)", "URL of the collector (SEKISHO_URL)"))
     ] = "",
 ) -> None:
     """Hold what all commands share."""

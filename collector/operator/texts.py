@@ -68,14 +68,14 @@ REFUSALS: dict[str, Text] = {
     ),
     "wrong_code": Text("合言葉が違うか、ありません", "the passphrase is wrong or missing"),
     "corrupt": Text("壊れています", "damaged"),
-    "collector_unreachable": Text("収集装置につながりません", "the collector cannot be reached"),
+    "collector_unreachable": Text("収集サーバーにつながりません", "the collector cannot be reached"),
     "insecure_url": Text("暗号化されていない遠隔の URL です", "an unencrypted URL of another machine"),
     "audit_failed": Text(
         "監査記録に書けないため、答えられません", "no answer, because the audit log cannot be written"
     ),
     "overloaded": Text("混み合っています", "overloaded"),
     "file": Text("ファイルを読めないか、書けません", "a file cannot be read or written"),
-    "internal": Text("収集装置の内部の誤りです", "the collector made a mistake"),
+    "internal": Text("収集サーバーの内部の誤りです", "the collector made a mistake"),
 }
 """Name of a refusal → what it means to a person."""
 

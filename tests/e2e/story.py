@@ -186,7 +186,10 @@ class Story(City):
                     f"alert without: {alert}",
                 )
             require(alert["citations"], f"alert {alert['id']} cites nothing")
-        articles = sorted({entry["article"] for alert in alerts for entry in alert["citations"]})
+        cited = [
+            entry for alert in alerts for entry in alert["citations"] if entry["ordinance"] != "baseline"
+        ]
+        articles = sorted({entry["article"] for entry in cited})
         return Told(
             f"{len(alerts)} alerts, each with its article",
             (time.monotonic() - begin) * 1000,

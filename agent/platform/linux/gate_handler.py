@@ -19,6 +19,7 @@ from agent.platform.linux.gate_pair import (
     COUNTERS,
     LOAD,
     LOADED,
+    MARKED,
     NAMESPACE,
     POLL_S,
     SILENCE_S,
@@ -41,10 +42,12 @@ from agent.platform.linux.gate_wire import (
 FLUSH_S = 0.02
 """Records are sent when nothing was asked for so long: an answer wakes a program on this very processor, so whatever is
 done right after it delays that program."""
-FLUSH_AT = 64
-"""Records that are sent even though questions keep coming."""
+FLUSH_AT, OLD_US = 64, 100_000
+"""So many records, or one so old, are sent even though questions keep coming."""
 BACKLOG = 4096
 """Records kept while the agent does not read; more are counted as dropped, never waited for."""
+MARK_S = 0.2
+"""How long a program in a mount namespace of its own waits until that is marked."""
 _PENDING = 4096
 _PIDFD_INFO_SIZE, _PIDFD_INFO_WANTED = 64, 0b11  # PIDFD_INFO_PID | PIDFD_INFO_CREDS
 _PIDFD_INFO = Struct(
@@ -106,6 +109,8 @@ class Handler:
         self._answered = self._denied = self._dropped = 0
         self._beat_at = 0.0
         self._heard_at = time.monotonic()
+        self._marked = False
+        self._namespaces: dict[bytes, int] = {}
         self._own_mounts = os.readlink(b"/proc/self/ns/mnt")
 
     def run(self) -> str:
@@ -116,18 +121,21 @@ class Handler:
         for fd in (trusted.fd, foreign.fd, self._keeper.fileno()):
             poller.register(fd, select.EPOLLIN)
         while True:
-            waiting = self._records or self._backlog
+            waiting = bool(self._records or self._backlog)
             ready = {fd for fd, _ in poller.poll(FLUSH_S if waiting else POLL_S)}
             for group in (trusted, foreign):
                 if group.fd in ready:
                     self._answer_all(group)
             if self._keeper.fileno() in ready and not self._listen():
                 return "died"
-            if not ready or len(self._records) >= FLUSH_AT:
+            if waiting and (not ready or len(self._records) >= FLUSH_AT or self._records_are_old()):
                 self._flush()
             self._beat()
             if time.monotonic() - self._heard_at > SILENCE_S and not self._keeper_is_late():
                 return "hung"
+
+    def _records_are_old(self) -> bool:
+        return bool(self._records) and time.time_ns() // 1000 - self._records[0].time_us > OLD_US
 
     def _answer_all(self, group: Group) -> None:
         for _, fd, pid in group.read():
@@ -149,6 +157,8 @@ class Handler:
         caller = Caller(pid)
         reason, package = self._reason(verdict, path, caller)
         denied = bool(reason) and self._judge.enforcing
+        if not denied:
+            self._look_at_namespace(pid)
         group.answer(fd, allow=not denied)
         os.close(fd)
         if not denied:
@@ -157,7 +167,6 @@ class Handler:
         flags = (DENIED if denied else 0) | (UNCOVERED if reason else 0)
         flags |= MEDIA_FLAG if verdict is ON_MEDIA else 0
         self._log((pid, caller.ppid, caller.uid, flags, reason, verdict.digest), caller, path, package)
-        self._look_at_namespace(pid)
 
     def _reason(self, verdict: Verdict, path: bytes, caller: Caller) -> tuple[str, bytes]:
         """Why not (empty = may), and the package that covers it."""
@@ -203,19 +212,43 @@ class Handler:
             del self._backlog[:count]
 
     def _look_at_namespace(self, pid: int) -> None:
-        """Have the keeper mark what a process with a mount namespace of its own has mounted there."""
+        """Before a process in a mount namespace of its own goes on, have marked what was mounted there since.
+
+        Otherwise ``unshare --mount``, a fresh tmpfs and a copy onto it would be a way around the gate.
+        """
         try:
-            if os.readlink(b"/proc/%d/ns/mnt" % pid) != self._own_mounts:
-                tell(self._keeper, NAMESPACE + b"%d" % pid)
+            namespace = os.readlink(b"/proc/%d/ns/mnt" % pid)
+            if namespace == self._own_mounts:
+                return
+            with open(b"/proc/%d/mountinfo" % pid, "rb") as file:
+                table = hash(file.read())
         except OSError:
             return
+        if self._namespaces.get(namespace) != table:
+            if len(self._namespaces) >= _PENDING:
+                self._namespaces.clear()
+            self._namespaces[namespace] = table
+            tell(self._keeper, NAMESPACE + b"%d" % pid)
+            self._await_marks()
+
+    def _await_marks(self) -> None:
+        """Wait a little for the keeper; it may be held up by a file system that hangs, and nobody must wait for that."""
+        self._marked = False
+        poller = select.poll()
+        poller.register(self._keeper.fileno(), select.POLLIN)
+        until = time.monotonic() + MARK_S
+        while not self._marked and (left := until - time.monotonic()) > 0:
+            if poller.poll(left * 1000) and not self._listen():
+                return
 
     def _listen(self) -> bool:
         while (message := hear(self._keeper)) is not None:
             if not message:
                 return False
             self._heard_at = time.monotonic()
-            if message == LOAD:
+            if message == MARKED:
+                self._marked = True
+            elif message == LOAD:
                 self._load()
         return True
 

@@ -16,6 +16,7 @@ from agent.platform.linux.gate_pair import (
     COUNTERS,
     LOAD,
     LOADED,
+    MARKED,
     NAMESPACE,
     POLL_S,
     QUIT,
@@ -27,7 +28,7 @@ from agent.platform.linux.gate_pair import (
 )
 from agent.platform.linux.gate_wire import encode_report
 
-REPORT_S = 1.0
+REPORT_S = 2.0
 
 
 class Keeper:
@@ -77,7 +78,7 @@ class Keeper:
                 return
 
     def _listen(self) -> bool:
-        namespaces: set[int] = set()
+        namespaces: list[int] = []
         while (message := hear(self._handler)) is not None:
             if not message:
                 return False
@@ -86,11 +87,12 @@ class Keeper:
             if kind == BEAT:
                 self._counters = COUNTERS.unpack(body)
             elif kind == NAMESPACE:
-                namespaces.add(int(body))
+                namespaces.append(int(body))
             elif kind == LOADED:
                 self._list_loaded(body.decode("utf-8", "replace"))
         for pid in namespaces:
             self._marks.sync_process(pid)
+            tell(self._handler, MARKED)
         return True
 
     def _list_loaded(self, problem: str) -> None:
@@ -99,7 +101,6 @@ class Keeper:
         if not problem:
             self._loaded = True
             self._sync()
-            self._status()
 
     def _sync(self) -> None:
         os.lseek(self._mounts, 0, os.SEEK_SET)
@@ -107,6 +108,7 @@ class Keeper:
         while chunk := os.read(self._mounts, 65536):
             table += chunk
         self._marks.sync(bytes(table))
+        self._status()
 
     def _obey(self) -> bool:
         """Carry out commands; False when the agent is gone and the gate stays without it (fail mode closed)."""

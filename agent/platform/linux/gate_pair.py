@@ -12,11 +12,11 @@ BEAT_S = 0.5
 """How often each process of the pair says that it lives."""
 SILENCE_S = 2.5
 """So much silence means hung: the other one is killed."""
-POLL_S = 0.25
+POLL_S = 0.5
 
-BEAT, LOADED, NAMESPACE, LOAD = b"H", b"L", b"N", b"R"
-"""Messages inside the pair: heartbeat with counters; list loaded (or why not); a process in a mount namespace of its
-own; load the list again."""
+BEAT, LOADED, NAMESPACE, MARKED, LOAD = b"H", b"L", b"N", b"M", b"R"
+"""Messages inside the pair: heartbeat with counters; list loaded (or why not); a process whose mount namespace is to be
+looked at, and that this was done; load the list again."""
 COUNTERS = Struct("<QQQ")
 """Answered, denied, records dropped."""
 QUIT, RELOAD = b"Q", b"R"

@@ -94,4 +94,4 @@ def add_to(app: typer.Typer) -> None:
     app.command(help=t("サインインする（8時間）", "sign in (8 hours)"))(login)
     app.command(help=t("サインアウトする", "sign out"))(logout)
     app.command(help=t("誰としてサインインしているか", "who is signed in"))(whoami)
-    app.command(help=t("収集装置の健康", "is the collector well?"))(health)
+    app.command(help=t("収集サーバーの健康", "is the collector well?"))(health)
