@@ -19,12 +19,12 @@ from msgspec import Struct
 from collector.config import Config, Layout, write_config, write_curve_key
 from collector.console.accounts import SHORTEST_PASSWORD, add_operator
 from collector.desk.sample import SAMPLE
-from collector.operator.keyfile import save_key
+from collector.operator.keyfile import public_text, save_key
 from collector.registers.models import Setting, TrustDocument
 from collector.registers.store import migrate, open_store
 from policies.ordinance import load_ordinances
 from policies.shipped import shipped_directory
-from protocol.keys import SignPair, fingerprint, new_curve_pair, new_sign_pair, write_private
+from protocol.keys import SignPair, new_curve_pair, new_sign_pair, write_private
 from protocol.messages import Lane
 from protocol.refusal import RefusedError
 from protocol.trust import OrderKey, TrustRoot, sign_root
@@ -170,20 +170,3 @@ def make_keys(directory: Path, passphrase: str | None) -> dict[str, SignPair]:
         save_key(directory / f"{name}.key", pairs[name], passphrase)
         (directory / f"{name}.pub").write_text(public_text(pairs[name].public, name), encoding="ascii")
     return pairs
-
-
-def public_text(public: bytes, comment: str = "") -> str:
-    """A public key as a line of text: 64 hex digits, fingerprint, comment."""
-    return f"{public.hex()} {fingerprint(public)} {comment}".rstrip() + "\n"
-
-
-def read_public(path: Path) -> bytes:
-    """Read what :func:`public_text` wrote. Raises RefusedError ``corrupt``; OSError."""
-    words = path.read_text(encoding="ascii", errors="replace").split()
-    try:
-        public = bytes.fromhex(words[0])
-    except (ValueError, IndexError) as error:
-        raise RefusedError("corrupt", f"{path} is not a public key file", "give the .pub file") from error
-    if len(public) != 32 or (len(words) > 1 and words[1] != fingerprint(public)):  # noqa: PLR2004 - bytes of a key
-        raise RefusedError("corrupt", f"{path} is not a public key, or was changed", "give the .pub file")
-    return public

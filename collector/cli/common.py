@@ -23,7 +23,9 @@ from protocol.refusal import RefusedError
 Data = Annotated[
     Path,
     typer.Option(
-        "--data", envvar="SEKISHO_DATA", help=t("収集サーバーのデータの場所", "the collector's data directory")
+        "--data",
+        envvar="SEKISHO_DATA",
+        help=t("収集サーバーのデータの場所", "the collector's data directory"),
     ),
 ]
 DATA = DEFAULT_DATA

@@ -12,9 +12,10 @@ from msgspec.structs import replace
 from collector.cli.common import DATA, Data
 from collector.cli.operators import read_password
 from collector.config import Config, Layout
-from collector.init import PORTS, Admin, Plan, check_plan, make_keys, read_public, set_up
+from collector.init import PORTS, Admin, Plan, check_plan, make_keys, set_up
 from collector.operator import output
 from collector.operator.commands.common import Json, PassphraseFile, open_key, read_passphrase
+from collector.operator.keyfile import read_public
 from collector.operator.texts import NEW_PASSPHRASE, say, t
 from collector.registers.store import now_us
 from protocol.keys import SignPair, fingerprint

@@ -69,7 +69,8 @@ TITLES: dict[str, tuple[Level, Text]] = {
     "child_restarted": (
         "high",
         Text(
-            "収集サーバーの処理が止まり、再起動しました", "A process of the collector died and was started again"
+            "収集サーバーの処理が止まり、再起動しました",
+            "A process of the collector died and was started again",
         ),
     ),
     "journal_damaged": ("critical", Text("保存した証跡の一部が読めません", "Stored evidence cannot be read")),

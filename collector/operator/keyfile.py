@@ -55,6 +55,11 @@ def save_key(path: Path, pair: SignPair, passphrase: str | None) -> None:
     """
     if path.exists():
         raise FileExistsError(f"{path} exists; a key is never overwritten")
+    close_anew(path, pair, passphrase)
+
+
+def close_anew(path: Path, pair: SignPair, passphrase: str | None) -> None:
+    """Replace the key file of ``pair`` by one under another passphrase: whole or not at all. Raises OSError."""
     if passphrase is None:
         file = KeyFile(public=pair.public, kdf="none", sealed=pair.seed)
     else:
@@ -121,3 +126,20 @@ def _open(path: Path, file: KeyFile, passphrase: str | None) -> bytes:
         raise RefusedError("wrong_code", f"the passphrase of {path} is wrong", "type it again") from error
     except (ValueError, HashingError) as error:
         raise RefusedError("corrupt", f"{path}: {error}") from error
+
+
+def public_text(public: bytes, comment: str = "") -> str:
+    """A public key as a line of text: 64 hex digits, fingerprint, comment."""
+    return f"{public.hex()} {fingerprint(public)} {comment}".rstrip() + "\n"
+
+
+def read_public(path: Path) -> bytes:
+    """Read what :func:`public_text` wrote. Raises RefusedError ``corrupt``; OSError."""
+    words = path.read_text(encoding="ascii", errors="replace").split()
+    try:
+        public = bytes.fromhex(words[0])
+    except (ValueError, IndexError) as error:
+        raise RefusedError("corrupt", f"{path} is not a public key file", "give the .pub file") from error
+    if len(public) != 32 or (len(words) > 1 and words[1] != fingerprint(public)):  # noqa: PLR2004 - bytes of a key
+        raise RefusedError("corrupt", f"{path} is not a public key, or was changed", "give the .pub file")
+    return public

@@ -11,8 +11,7 @@ import pytest
 
 from collector.cli import main, take_language
 from collector.config import Layout
-from collector.init import public_text
-from collector.operator.keyfile import save_key
+from collector.operator.keyfile import public_text, save_key
 from collector.registers import audit
 from collector.registers.models import Setting
 from collector.registers.store import now_us, open_store

@@ -11,8 +11,8 @@ from msgspec.structs import replace
 from collector.config import Layout, read_config, read_curve_key
 from collector.console.accounts import sign_in
 from collector.desk.site import load_site
-from collector.init import Admin, Plan, make_keys, public_text, read_public, set_up
-from collector.operator.keyfile import load_key
+from collector.init import Admin, Plan, make_keys, set_up
+from collector.operator.keyfile import load_key, public_text, read_public
 from collector.registers.models import Setting, TrustDocument
 from collector.registers.store import now_us, open_store
 from protocol.keys import fingerprint, new_sign_pair

@@ -1,4 +1,4 @@
-"""keys new | show: signing keys on the operator's own side."""
+"""keys new | show | passphrase: signing keys on the operator's own side."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from collector.operator import output
-from collector.operator.commands.common import Json, PassphraseFile, read_passphrase
-from collector.operator.keyfile import read_header, save_key
+from collector.operator.commands.common import Json, PassphraseFile, open_key, read_passphrase
+from collector.operator.keyfile import close_anew, public_text, read_header, save_key
 from collector.operator.texts import NEW_PASSPHRASE, say, t
 from protocol.keys import fingerprint, new_sign_pair
 from protocol.text import Text
@@ -22,6 +22,9 @@ MADE = Text(
 SHOWN = Text(
     "指紋 {id}\n公開鍵 {public}\n合言葉 {closed}",
     "fingerprint {id}\npublic key {public}\npassphrase {closed}",
+)
+CLOSED = Text(
+    "鍵 {path} を新しい合言葉で閉じました。指紋 {id}", "key {path} has a new passphrase, fingerprint {id}"
 )
 BACKUP = Text(
     "控えを別の場所に。失くした鍵は作り直せません", "keep a copy elsewhere: a lost key cannot be made again"
@@ -41,14 +44,11 @@ def new(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Make a key pair and close it with a passphrase."""
-    passphrase: str | None = None
-    if passphrase_file is not None:
-        passphrase = read_passphrase(passphrase_file)
-    elif not no_passphrase:
-        passphrase = typer.prompt(say(NEW_PASSPHRASE), hide_input=True, confirmation_prompt=True, err=True)
+    """Make a key pair and close it with a passphrase; the public key goes beside it as ``.pub``."""
+    passphrase = None if no_passphrase else _new_passphrase(passphrase_file)
     pair = new_sign_pair()
     save_key(path, pair, passphrase)
+    path.with_suffix(".pub").write_text(public_text(pair.public, path.stem), encoding="ascii")
     facts = {"path": str(path), "id": fingerprint(pair.public), "public": pair.public.hex()}
     if json:
         output.json(facts)
@@ -67,9 +67,36 @@ def show(path: File, *, json: Json = False) -> None:
         output.line(say(SHOWN, **facts, closed="○" if header.kdf != "none" else "×"))
 
 
+def passphrase(
+    path: File,
+    *,
+    passphrase_file: PassphraseFile = None,
+    new_passphrase_file: Annotated[
+        Path | None,
+        typer.Option(help=t("新しい合言葉のファイル (0600)", "file that holds the new passphrase (0600)")),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Close a key with another passphrase."""
+    pair = open_key(path, passphrase_file)
+    close_anew(path, pair, _new_passphrase(new_passphrase_file))
+    facts = {"path": str(path), "id": fingerprint(pair.public)}
+    if json:
+        output.json(facts)
+    else:
+        output.line(say(CLOSED, **facts))
+
+
+def _new_passphrase(file: Path | None) -> str:
+    if file is not None:
+        return read_passphrase(file)
+    return str(typer.prompt(say(NEW_PASSPHRASE), hide_input=True, confirmation_prompt=True, err=True))
+
+
 def add_to(app: typer.Typer) -> None:
     """Hang the commands into ``app``."""
     group = typer.Typer(no_args_is_help=True, help=t("署名鍵", "signing keys"))
     group.command(help=t("鍵を作る", "make a key"))(new)
     group.command(help=t("指紋を見る", "show the fingerprint"))(show)
+    group.command(help=t("合言葉を変える", "change the passphrase"))(passphrase)
     app.add_typer(group, name="keys")

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from collector.operator.client import ProblemError, check_url
+from collector.operator.keyfile import load_key, read_public
 from protocol.orders import hash_code
+from protocol.refusal import RefusedError
 from tests.collector.console.world import PC1, PC2
 from tests.collector.operator.conftest import PASSPHRASE, Desk
 
@@ -258,7 +260,23 @@ def test_keys_are_made_and_shown(desk: Desk) -> None:
     assert code == 0
     assert json.loads(desk.run("keys", "show", str(path), "--json")[1]) == {**made, "closed": True}
     assert PASSPHRASE.encode() not in path.read_bytes()
+    assert read_public(desk.path / "new.pub").hex() == made["public"]
     assert desk.run("keys", "new", str(path), "--no-passphrase")[0] == 1
+
+
+def test_a_key_gets_another_passphrase(desk: Desk) -> None:
+    path, other = desk.path / "new.key", desk.path / "other"
+    other.write_text("another passphrase\n")
+    other.chmod(0o600)
+    desk.run("keys", "new", str(path), "--passphrase-file", str(desk.passphrase))
+    pair = load_key(path, PASSPHRASE)
+    wrong = ("--passphrase-file", str(other), "--new-passphrase-file", str(other))
+    assert desk.run("keys", "passphrase", str(path), *wrong)[0] == 1
+    right = ("--passphrase-file", str(desk.passphrase), "--new-passphrase-file", str(other))
+    assert desk.run("keys", "passphrase", str(path), *right)[0] == 0
+    assert load_key(path, "another passphrase") == pair
+    with pytest.raises(RefusedError, match="wrong_code"):
+        load_key(path, PASSPHRASE)
 
 
 @pytest.mark.parametrize(
