@@ -181,6 +181,10 @@ class SoftwareAllow(Struct, frozen=True):
     digest: Name = ""
 
 
+AGENT_PACKAGE = SoftwareAllow("dpkg", "sekisho-agent")
+"""Every release covers the agent itself; the gate names what lies in the agent's own environment so."""
+
+
 class Bundle(Struct, frozen=True, kw_only=True):
     """One policy release. ``settings``: control → zone (``*`` = every other) → setting."""
 

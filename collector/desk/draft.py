@@ -20,7 +20,7 @@ from collector.desk.site import Site
 from collector.desk.trust import trust_in_force
 from collector.registers.models import Release
 from policies.bundle import bundle_digest, contradiction, open_bundle, seal_bundle
-from policies.model import Assignment, Bundle, Permit, Rule, Setting, Subject, Zone
+from policies.model import AGENT_PACKAGE, Assignment, Bundle, Permit, Rule, Setting, Subject, Zone
 from policies.ordinance import Ordinance
 from protocol.refusal import RefusedError
 from protocol.signed import Signed
@@ -72,7 +72,7 @@ def build(sources: Sources, generation: int, now_us: int) -> Bundle:
             for zone in site.zones
         ),
         settings=_settings(site),
-        software=site.allowed_software(),
+        software=(AGENT_PACKAGE, *site.allowed_software()),
         devices=sources.devices,
         not_permittable=site.not_permittable,
         media_read_only=site.media_read_only,

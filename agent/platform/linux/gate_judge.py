@@ -28,6 +28,8 @@ _HEADER_BYTES = 4096
 _PATH_MAX = 4096
 _PT_INTERP = 3
 _LOADER_NAMES = (b"ld-linux", b"ld-musl", b"ld64.so", b"ld.so", b"ld-2.")
+OWN_PACKAGE = b"sekisho-agent"
+"""What covers the agent's own environment; equals policies.model.AGENT_PACKAGE, which the gate does not import."""
 _DPKG_SCRIPTS = (b"/var/lib/dpkg/info/", b"/var/lib/dpkg/tmp.ci/")
 _DPKG = b"/usr/bin/dpkg"
 _OTHERS_MAY_WRITE = 0o022
@@ -177,7 +179,7 @@ class Judge:
             return UNSURE
         reason, package, uids = self._cover(allowed, path, md5_digest, digest)
         if reason and trusted_folder and path.startswith(allowed.folders):
-            reason = ""
+            reason, package = "", OWN_PACKAGE
         if reason:
             return Verdict(reason, digest)
         return Verdict("", digest, package, uids, resolve(self._root, interpreter) if interpreter else b"")

@@ -9,13 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.platform.linux import gate_list, gate_wire
+from agent.platform.linux import gate_judge, gate_list, gate_wire
 from agent.platform.linux.gate_channel import GateChannel, execution
 from agent.platform.linux.gate_judge import interpreter_of, is_loader, resolve
 from agent.platform.linux.gate_list import EVERYBODY, AllowList, matches
 from agent.platform.linux.gate_mounts import Mount, is_fixed_disk, is_trusted, parse_mountinfo
 from agent.platform.linux.gate_pair import Options
 from agent.platform.linux.gate_wire import Record, decode_records, decode_report, encode_record, encode_report
+from policies.model import AGENT_PACKAGE
 from tests.gatelab import program
 
 texts = st.binary(max_size=300)
@@ -262,3 +263,7 @@ def test_channel_survives_nonsense_and_counts_losses() -> None:
         assert [(one.pid, one.denied, one.cmdline) for one in found] == [(2, True, "sh -c \ufffd")]
     finally:
         channel.close()
+
+
+def test_the_agents_own_package_is_the_one_every_release_covers() -> None:
+    assert gate_judge.OWN_PACKAGE.decode() == AGENT_PACKAGE.package

@@ -24,14 +24,20 @@ pytestmark = pytest.mark.needs("linux")
 
 
 def test_living_process() -> None:
-    with subprocess.Popen([sys.executable, "-c", "input()", "日本"], stdin=subprocess.PIPE) as child:
-        info = LinuxProcesses().info(child.pid)
+    code = "print(flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code, "日本"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as child:
         assert child.stdin is not None
+        assert child.stdout is not None
+        child.stdout.readline()
+        info = LinuxProcesses().info(child.pid)
+        child.stdin.write(b"\n")
         child.stdin.close()
     assert info is not None
     assert (info.pid, info.ppid, info.uid) == (child.pid, os.getpid(), os.getuid())
     assert os.path.realpath(sys.executable) == info.exe
-    assert info.cmdline.endswith("-c input() 日本")
+    assert info.cmdline.endswith(f"-c {code} 日本")
 
 
 def test_gone_process_is_remembered() -> None:
