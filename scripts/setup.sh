@@ -38,6 +38,7 @@ fi
 needed='
 nftables        cmd:nft               isolation and firewall: demo and tests
 libnftables1    lib:libnftables.so.1  isolation and firewall: demo and tests
+python3         cmd:/usr/bin/python3  the client programs of test PCs: the whole demo
 iproute2        cmd:ip                the whole demo, all testbed tests
 umockdev        cmd:umockdev-run      USB devices: part of the demo, device tests
 libumockdev0    lib:libumockdev.so.0  USB devices: part of the demo, device tests

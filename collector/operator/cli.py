@@ -6,10 +6,9 @@ Exit code: 0 done, 1 refused or failed, 2 wrong usage. ``--json`` on every comma
 from __future__ import annotations
 
 import sys
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from typer.core import TyperArgument, TyperOption
 
 from collector.operator.client import ProblemError
 from collector.operator.commands import (
@@ -24,10 +23,9 @@ from collector.operator.commands import (
     registers,
 )
 from collector.operator.commands.common import Run
-from collector.operator.output import aside, clean
-from collector.operator.texts import NEXT, REFUSALS, REFUSED, WHERE, help_in, say, t
+from collector.operator.frame import explain, localise, take_language
+from collector.operator.texts import say, t
 from protocol.refusal import RefusedError
-from protocol.text import Lang, Text, language
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -52,41 +50,11 @@ def options(
     context.obj = Run(url or None)
 
 
-def _early_language(arguments: list[str]) -> Lang:
-    """The language is needed before the arguments are parsed, for ``--help``."""
-    for index, argument in enumerate(arguments):
-        if argument.startswith("--lang="):
-            return language(argument.partition("=")[2])
-        if argument == "--lang" and index + 1 < len(arguments):
-            return language(arguments[index + 1])
-    return language()
-
-
-def _localise(command: Any, lang: Lang) -> None:
-    command.help = help_in(lang, command.help or "")
-    for parameter in command.params:
-        if isinstance(parameter, TyperOption | TyperArgument) and parameter.help:
-            parameter.help = help_in(lang, parameter.help)
-    for inner in getattr(command, "commands", {}).values():
-        _localise(inner, lang)
-
-
-def explain(name: str, detail: str, hint: str) -> None:
-    """Print an error: what, where, what next."""
-    meaning = REFUSALS.get(name, Text(name, name))
-    aside(say(REFUSED, name=name, meaning=say(meaning)))
-    if detail:
-        aside(say(WHERE, detail=clean(detail)))
-    if hint:
-        aside(say(NEXT, hint=clean(hint)))
-
-
 def main(argv: list[str] | None = None) -> None:
     """Run one command. Ends with SystemExit."""
-    arguments = sys.argv[1:] if argv is None else argv
-    say.lang = _early_language(arguments)
+    say.lang, arguments = take_language(sys.argv[1:] if argv is None else argv)
     command = typer.main.get_command(app)
-    _localise(command, say.lang)
+    localise(command, say.lang)
     try:
         command.main(args=arguments, prog_name="sekisho")
     except (ProblemError, RefusedError) as error:

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from collector.cli import main, take_language
+from collector.cli import main
 from collector.config import Layout
+from collector.operator.frame import take_language
 from collector.operator.keyfile import public_text, save_key
 from collector.registers import audit
 from collector.registers.models import Setting
