@@ -1,10 +1,11 @@
+import contextlib
 import json
 import os
 import signal
 import stat
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -300,11 +301,24 @@ def test_a_collector_that_is_not_there(desk: Desk) -> None:
     assert (code, "[collector_unreachable]" in err) == (1, True)
 
 
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """A shell starts background jobs with Ctrl-C ignored, which children inherit; a handler of ours is not inherited."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def test_following_prints_each_alert_as_it_comes(desk: Desk) -> None:
     desk.login("network_admin")
     command = [sys.executable, "-m", "collector.operator.cli", "alerts", "--follow", "--json", "--limit", "1"]
     desk.world.alert(seq=77_001)
-    with subprocess.Popen(command, stdout=subprocess.PIPE, env=dict(os.environ), text=True) as process:
+    with (
+        _interruptible(),
+        subprocess.Popen(command, stdout=subprocess.PIPE, env=dict(os.environ), text=True) as process,
+    ):
         assert process.stdout
         assert json.loads(process.stdout.readline())["seq"] == 77_001
         new = desk.world.alert(seq=77_002)

@@ -40,9 +40,12 @@ def build_root(folder: Path) -> Path:
     mount("proc", root / "proc", "proc", MS_NOSUID | MS_NODEV)
     mount("sysfs", root / "sys", "sysfs", MS_NOSUID | MS_NODEV)
     mount("/dev", root / "dev", flags=MS_BIND | MS_REC)
-    # A city PC has no build machine's tree there; walking it would only delay the inventory.
-    empty = ("run", "tmp") if sys.base_prefix.startswith("/opt") else ("run", "tmp", "opt")
-    for name in empty:
+    # A city PC has no build machine's tree there; walking it would only delay the inventory. What the project itself needs
+    # stays visible: binding it in would put this machine's own file system into reach of the PC's execution gate.
+    needed = (sys.executable, sys.base_prefix, __file__)
+    for name in ("run", "tmp", "opt"):
+        if any(path.startswith(f"/{name}/") for path in needed):
+            continue
         mount(
             "tmpfs", root / name, "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777" if name == "tmp" else "mode=755"
         )
