@@ -56,7 +56,7 @@ class Pc:
     def __init__(self, folder: Path) -> None:
         self.root = folder / "root"
         self._folder = folder
-        self._stick = loop_stick(folder, "ROOT")
+        self._stick = loop_stick(folder, "ROOT", size=128 << 20)
         node = self._stick.__enter__()
         mount(node, self.root)
         for name in ("usr/bin", "usr/lib", "etc", "home/yamada", "tmp", "var/lib/dpkg/info", "media"):

@@ -22,11 +22,11 @@ def mount(node: str, place: Path, options: str = "rw") -> None:
 
 
 @contextmanager
-def loop_stick(folder: Path, label: str = "STICK") -> Iterator[str]:
-    """A 16 MiB ext4 medium; yields its node."""
+def loop_stick(folder: Path, label: str = "STICK", size: int = 16 << 20) -> Iterator[str]:
+    """An ext4 medium of `size` bytes; yields its node."""
     image = folder / f"{label}.img"
     with image.open("wb") as file:
-        file.truncate(16 << 20)
+        file.truncate(size)
     run("mkfs.ext4", "-q", "-L", label, str(image))
     node = run("losetup", "--find", "--show", str(image))
     try:

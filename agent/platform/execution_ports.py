@@ -27,7 +27,7 @@ class Execution(Struct, frozen=True, kw_only=True):
 
 
 class GateReport(Struct, frozen=True):
-    """What happened to the gate: built | unsafe | failed | started | incomplete | handler_lost | keeper_lost | lost."""
+    """What happened to the gate: built | unsafe | failed | started | incomplete | handler_lost | handler_crashed | keeper_lost | lost."""
 
     what: str
     detail: str = ""

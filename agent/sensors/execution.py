@@ -30,11 +30,14 @@ class ExecutionSensor(Sensor):
     )
     limits: ClassVar[Text] = Text(
         "ゲートが動作している間のみ見えます（方針を受け取る前は記録しません）。「sh スクリプト」のようにインタープリターに"
-        "引数で渡されたスクリプト、共有ライブラリ、memfd からの実行、他のマウント名前空間で作られた直後のファイルシステムは"
-        "見えません。新しいマウントは検知まで約 0.1 ミリ秒の間は対象外です。本ソフトウェア自身の実行環境は常に許可されます。",
+        "引数で渡されたスクリプト、共有ライブラリ、memfd からの実行は見えません。自分専用のマウント名前空間でファイルシステムを"
+        "作り、他のプログラムを介さずに実行するプロセスも見えません。新しいマウントは検知まで約 0.1 ミリ秒の間は対象外です。"
+        "本ソフトウェア自身の実行環境（Python）は常に許可されます。更新中のファイルは、dpkg が一覧を書くまで拒否されることがあります。",
         "Sees only while the gate runs (not before the first policy). Not seen: scripts given to an interpreter as an"
-        " argument (`sh file`), shared libraries, memfd, and a file system just made in another mount namespace. A new"
-        " mount is covered about 0.1 ms after it appears. The agent's own environment (its Python prefix) may always run.",
+        " argument (`sh file`), shared libraries, memfd, and a process that makes a file system in a mount namespace of its"
+        " own and runs from it without any other program in between. A new mount is covered about 0.1 ms after it appears."
+        " The agent's own environment (its Python prefix) may always run. While a package is being replaced, its programs"
+        " may be refused until dpkg has written down their checksums.",
     )
     example: ClassVar[Event] = ProcessDenied(
         time_us=1_790_000_000_000_000,

@@ -52,9 +52,9 @@ class SoftwareSensor(Sensor):
     )
     limits: ClassVar[Text] = Text(
         "実行権のないファイル（インタープリターに渡すスクリプト等）、Flatpak・snap、コンテナ内、ブラウザー拡張は対象外です。"
-        "監視するフォルダーは 4,096 個までで、超えた分は 1 時間ごとの走査で検知します。走査は 20,000 フォルダーまでです。",
+        "監視するフォルダーは 4,096 個までで、超えた分は 1 時間ごとの走査で検知します。走査は 20,000 フォルダーまでです。512 MiB を超えるファイルはハッシュを計算しません。",
         "Not seen: files without execute permission, Flatpak and snap, containers, browser extensions. At most 4,096 folders"
-        " are watched; the rest is found by the hourly walk, which looks at up to 20,000 folders.",
+        " are watched; the rest is found by the hourly walk, which looks at up to 20,000 folders. Files above 512 MiB are not hashed.",
     )
     example: ClassVar[Event] = SoftwareInstalled(
         time_us=1_790_000_000_000_000, source="dpkg", name="vlc", version="3.0.18-2"

@@ -280,7 +280,9 @@ def test_a_whole_run(pc: Pc) -> None:
     blocked = pc.wait(DeviceBlocked)
     assert (blocked.action, blocked.rules, blocked.port) == ("blocked", (), "1-1")
     attached = pc.wait(DeviceAttached, action="blocked")
-    assert attached.rules == ("r1",), "the violation is told once: by the event, not by the record of its block"
+    assert attached.rules == ("r1",), (
+        "the violation is told once: by the event, not by the record of its block"
+    )
     assert attached.policy.startswith("3:")
     assert attached.zone == "unassigned"
     pc.stop()

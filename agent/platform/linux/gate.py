@@ -22,7 +22,7 @@ import time
 from agent.platform.linux.fanotify import Group
 from agent.platform.linux.gate_handler import Handler
 from agent.platform.linux.gate_keeper import Keeper
-from agent.platform.linux.gate_pair import Options, Shared
+from agent.platform.linux.gate_pair import Options, Shared, tell
 from agent.platform.linux.gate_wire import encode_report
 
 _OOM_SCORE = b"-900"
@@ -50,6 +50,20 @@ def main(arguments: list[str]) -> None:
     run(shared)
 
 
+def _handle(shared: Shared, keeper: socket.socket, keeper_pid: int) -> str:
+    """Run the handler. One that fails ends: its keeper settles what it had open, and the agent is told why."""
+    try:
+        return Handler(shared, keeper, keeper_pid).run()
+    except Exception as problem:  # noqa: BLE001 - told to the agent, and the process ends
+        where = problem.__traceback__
+        while where is not None and where.tb_next is not None:
+            where = where.tb_next
+        place = f"{where.tb_frame.f_code.co_filename}:{where.tb_lineno}" if where else ""
+        why = f"{type(problem).__name__}: {problem} ({place})"
+        tell(shared.log, encode_report({"what": "handler_crashed", "why": why}))
+        os._exit(1)
+
+
 def run(shared: Shared) -> None:
     """Fork a handler and keep it; whoever survives begins again. Returns never, except by SystemExit."""
     lost = ""
@@ -65,5 +79,5 @@ def run(shared: Shared) -> None:
             time.sleep(_PAUSE_S)
         else:
             ours.close()
-            lost = Handler(shared, theirs, keeper).run()
+            lost = _handle(shared, theirs, keeper)
             theirs.close()

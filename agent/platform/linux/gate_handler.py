@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import errno
+import contextlib
 import os
 import select
 import signal
 import socket
 import time
-from fcntl import ioctl
-from struct import Struct
 
 from agent.platform.linux.fanotify import Group
-from agent.platform.linux.gate_judge import ON_MEDIA, Judge, Verdict, is_loader
+from agent.platform.linux.gate_caller import Caller
+from agent.platform.linux.gate_content import LargeError, Reading, Readings
+from agent.platform.linux.gate_judge import ON_MEDIA, UNSURE, Judge, Verdict, is_loader, path_of
 from agent.platform.linux.gate_pair import (
     BEAT,
     BEAT_S,
@@ -49,50 +49,6 @@ BACKLOG = 4096
 MARK_S = 0.2
 """How long a program in a mount namespace of its own waits until that is marked."""
 _PENDING = 4096
-_PIDFD_INFO_SIZE, _PIDFD_INFO_WANTED = 64, 0b11  # PIDFD_INFO_PID | PIDFD_INFO_CREDS
-_PIDFD_INFO = Struct(
-    "<Q16xII"
-)  # mask, (cgroup, pid, tgid), ppid, real uid: struct pidfd_info of linux/pidfd.h
-_PIDFD_GET_INFO = 0xC0000000 | _PIDFD_INFO_SIZE << 16 | 0xFF << 8 | 11
-_CMDLINE_BYTES = 4096
-
-
-class Caller:
-    """The process that asked, as it is before the execution."""
-
-    __slots__ = ("cmdline", "exe", "ppid", "uid")
-
-    def __init__(self, pid: int) -> None:
-        self.ppid, self.uid = 0, -1
-        self.exe = self.cmdline = b""
-        try:
-            self.exe = os.readlink(b"/proc/%d/exe" % pid)
-            self.cmdline = _read(b"/proc/%d/cmdline" % pid, _CMDLINE_BYTES).rstrip(b"\0").replace(b"\0", b" ")
-            self.ppid, self.uid = parent_and_user(pid)
-        except (OSError, IndexError, ValueError):  # of another pid namespace, or without an executable
-            return
-
-
-def parent_and_user(pid: int) -> tuple[int, int]:
-    """Parent and real user id: asked of a pidfd (Linux 6.13, half the price), else of /proc. Raises OSError, ValueError."""
-    try:
-        fd = os.pidfd_open(pid)
-        try:
-            info = bytearray(_PIDFD_INFO_SIZE)
-            info[0] = _PIDFD_INFO_WANTED
-            ioctl(fd, _PIDFD_GET_INFO, info)
-        finally:
-            os.close(fd)
-    except OSError as problem:
-        if problem.errno not in (errno.ENOTTY, errno.EINVAL, errno.ENOSYS):
-            raise
-        status = _read(b"/proc/%d/status" % pid, 2048)
-        uid = status.split(b"\nUid:\t", 1)[1].split(b"\t", 1)[0]
-        return int(status.split(b"\nPPid:\t", 1)[1].split(b"\n", 1)[0]), int(uid)
-    mask, ppid, uid = _PIDFD_INFO.unpack_from(info)
-    if mask & _PIDFD_INFO_WANTED != _PIDFD_INFO_WANTED:
-        raise ValueError(mask)
-    return ppid, uid
 
 
 class Handler:
@@ -103,6 +59,9 @@ class Handler:
         self._keeper = keeper
         self._keeper_pid = keeper_pid
         self._judge = Judge(shared.options.root, closed=shared.options.closed, beat=self._beat)
+        self._poller = select.epoll()
+        private = (keeper.fileno(), shared.trusted.fd, shared.foreign.fd, self._poller.fileno())
+        self._readings = Readings(self._poller, private)
         self._interpreters: dict[int, bytes] = {}
         self._records: list[Record] = []
         self._backlog: list[bytes] = []
@@ -110,13 +69,20 @@ class Handler:
         self._beat_at = 0.0
         self._heard_at = time.monotonic()
         self._marked = False
-        self._namespaces: dict[bytes, int] = {}
-        self._own_mounts = os.readlink(b"/proc/self/ns/mnt")
+        self._namespaces: dict[int, int] = {}
+        self._own_mounts = os.stat("/proc/self/ns/mnt").st_ino
 
     def run(self) -> str:
         """Answer until the keeper is gone; returns how it was lost (``died`` or ``hung``)."""
+        lost = self._serve()
+        self._readings.abandon(allow=not self._shared.options.closed)
+        self._flush()
+        self._poller.close()
+        return lost
+
+    def _serve(self) -> str:
         self._load()
-        poller = select.epoll()
+        poller = self._poller
         trusted, foreign = self._shared.trusted, self._shared.foreign
         for fd in (trusted.fd, foreign.fd, self._keeper.fileno()):
             poller.register(fd, select.EPOLLIN)
@@ -126,6 +92,8 @@ class Handler:
             for group in (trusted, foreign):
                 if group.fd in ready:
                     self._answer_all(group)
+            if self._readings:
+                self._take_read(ready)
             if self._keeper.fileno() in ready and not self._listen():
                 return "died"
             if waiting and (not ready or len(self._records) >= FLUSH_AT or self._records_are_old()):
@@ -144,8 +112,28 @@ class Handler:
                 self._beat()
 
     def _answer(self, group: Group, fd: int, pid: int) -> None:
-        path = os.readlink(b"/proc/self/fd/%d" % fd)
-        verdict = self._judge.verdict(fd, path) if group is self._shared.trusted else ON_MEDIA
+        if group is self._shared.foreign:
+            self._decide(group, fd, pid, path_of(fd), ON_MEDIA)
+            return
+        try:
+            path, verdict = self._judge.verdict(fd)
+        except LargeError as large:
+            if self._readings.start(Reading(group, fd, pid, large.identity)):
+                return
+            path, verdict = path_of(fd), UNSURE
+        self._decide(group, fd, pid, path, verdict)
+
+    def _take_read(self, ready: set[int]) -> None:
+        """Answer the questions whose large files have been read."""
+        for reading, content in self._readings.finished(ready):
+            path, verdict = path_of(reading.fd), UNSURE
+            if content is not None:
+                self._judge.learn(reading.identity, content)
+                with contextlib.suppress(LargeError):  # it was changed meanwhile
+                    path, verdict = self._judge.verdict(reading.fd)
+            self._decide(reading.group, reading.fd, reading.pid, path, verdict)
+
+    def _decide(self, group: Group, fd: int, pid: int, path: bytes, verdict: Verdict) -> None:
         awaited = self._interpreters.pop(pid, None)
         self._answered += 1
         if awaited == path and not verdict.reason:
@@ -157,8 +145,8 @@ class Handler:
         caller = Caller(pid)
         reason, package = self._reason(verdict, path, caller)
         denied = bool(reason) and self._judge.enforcing
-        if not denied:
-            self._look_at_namespace(pid)
+        if not denied and caller.namespace not in (0, self._own_mounts):
+            self._look_at_namespace(pid, caller.namespace)
         group.answer(fd, allow=not denied)
         os.close(fd)
         if not denied:
@@ -211,15 +199,12 @@ class Handler:
                 return
             del self._backlog[:count]
 
-    def _look_at_namespace(self, pid: int) -> None:
+    def _look_at_namespace(self, pid: int, namespace: int) -> None:
         """Before a process in a mount namespace of its own goes on, have marked what was mounted there since.
 
         Otherwise ``unshare --mount``, a fresh tmpfs and a copy onto it would be a way around the gate.
         """
         try:
-            namespace = os.readlink(b"/proc/%d/ns/mnt" % pid)
-            if namespace == self._own_mounts:
-                return
             with open(b"/proc/%d/mountinfo" % pid, "rb") as file:
                 table = hash(file.read())
         except OSError:
@@ -273,11 +258,3 @@ class Handler:
         if os.getppid() == self._keeper_pid:
             os.kill(self._keeper_pid, signal.SIGKILL)
         return False
-
-
-def _read(path: bytes, size: int) -> bytes:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        return os.read(fd, size)
-    finally:
-        os.close(fd)

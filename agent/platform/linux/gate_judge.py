@@ -6,9 +6,9 @@ The file is read only through the event's descriptor: nothing can be put in its 
 from __future__ import annotations
 
 import os
-import time
-from hashlib import md5, sha256
 
+from agent.platform.linux.gate_content import LARGE, Content, Identity, LargeError, identity_of, read_content
+from agent.platform.linux.gate_delta import DpkgDelta
 from agent.platform.linux.gate_list import AllowList, allowed_uids, matches
 
 TYPE_CHECKING = False
@@ -21,12 +21,7 @@ if TYPE_CHECKING:
 
 CACHE_SIZE = 4096
 """Contents and verdicts kept; the oldest goes first."""
-HASH_SECONDS = 20.0
-"""Reading a file that takes longer ends in ``gate_unsure``."""
-_CHUNK = 1 << 20
-_HEADER_BYTES = 4096
 _PATH_MAX = 4096
-_PT_INTERP = 3
 _LOADER_NAMES = (b"ld-linux", b"ld-musl", b"ld64.so", b"ld.so", b"ld-2.")
 OWN_PACKAGE = b"sekisho-agent"
 """What covers the agent's own environment; equals policies.model.AGENT_PACKAGE, which the gate does not import."""
@@ -67,36 +62,6 @@ UNSURE = Verdict("gate_unsure")
 ON_MEDIA = Verdict("on_media")
 
 
-class UnsureError(Exception):
-    """The file could not be read whole, in time, or changed meanwhile."""
-
-
-def interpreter_of(header: bytes, read: Callable[[int, int], bytes]) -> bytes:
-    """Return the path in ``#!`` (execve(2)) or PT_INTERP (elf(5)) of a file that begins with ``header``.
-
-    ``read(length, offset)`` reads the file. Empty when there is none or the header makes no sense.
-    """
-    if header.startswith(b"#!"):
-        words = header[2:256].split(b"\n", 1)[0].split()
-        return words[0] if words else b""
-    if header[:4] != b"\x7fELF" or len(header) < 64 or header[4] not in (1, 2) or header[5] not in (1, 2):
-        return b""
-    wide, order = header[4] == 2, "little" if header[5] == 1 else "big"
-
-    def number(data: bytes, offset: int, size: int) -> int:
-        return int.from_bytes(data[offset : offset + size], order)  # type: ignore[arg-type]
-
-    word = 8 if wide else 4
-    table = number(header, 32 if wide else 28, word)
-    entry, count = (number(header, at, 2) for at in ((54, 56) if wide else (42, 44)))
-    for index in range(min(count, 64)):
-        program = read(entry, table + index * entry) if entry else b""
-        if number(program, 0, 4) == _PT_INTERP and len(program) >= 32:
-            offset, size = number(program, 8 if wide else 4, word), number(program, 32 if wide else 16, word)
-            return read(min(size, _PATH_MAX), offset).rstrip(b"\0")
-    return b""
-
-
 def is_loader(path: bytes) -> bool:
     """Is this the dynamic loader, which runs any program it is given as an argument (ld.so(8))?"""
     return path.rpartition(b"/")[2].startswith(_LOADER_NAMES)
@@ -114,12 +79,23 @@ def resolve(root: bytes, path: bytes) -> bytes:
             continue
         try:
             link = os.readlink(done + b"/" + part)
-        except OSError:
+        except (OSError, ValueError):  # no symlink; or a name no file can have
             done = done + b"/" + part
             continue
         done = root if link.startswith(b"/") else done
         parts += [piece for piece in reversed(link.split(b"/")) if piece not in (b"", b".")]
     return b""
+
+
+def path_of(fd: int) -> bytes:
+    """Path of an open file as this process sees it, ``(deleted)`` behind it when it has no name any more.
+
+    Empty for one too deep to be named (4,096 bytes): it is covered by its content or not at all.
+    """
+    try:
+        return os.readlink(b"/proc/self/fd/%d" % fd)
+    except OSError:
+        return b""
 
 
 class Judge:
@@ -131,8 +107,9 @@ class Judge:
         self._beat = beat
         self._list: AllowList | None = None
         self._delta = DpkgDelta(self._root)
-        self._contents: dict[tuple[int, ...], tuple[bytes, bytes, bytes]] = {}
-        self._verdicts: dict[tuple[bytes, tuple[int, ...]], Verdict] = {}
+        self._contents: dict[Identity, Content] = {}
+        self._named: dict[Identity, tuple[bytes, Verdict]] = {}
+        self._verdicts: dict[tuple[bytes, Identity], Verdict] = {}
 
     @property
     def enforcing(self) -> bool:
@@ -147,22 +124,46 @@ class Judge:
         self._list = fresh
         self._delta = DpkgDelta(self._root)
         self._verdicts.clear()
+        self._named.clear()
 
-    def verdict(self, fd: int, path: bytes) -> Verdict:
-        """Judge the file behind ``fd`` whose absolute path is ``path``."""
+    def verdict(self, fd: int) -> tuple[bytes, Verdict]:
+        """Judge the file behind ``fd``; returns its path too. Raises LargeError when it must be read elsewhere first.
+
+        The path of an allowed file that has only one name is remembered with its content (a new name changes ctime),
+        because asking /proc for it costs as much as all the rest. When a folder above is renamed, the log shows the
+        old path until the list is loaded again.
+        """
         try:
             found = os.fstat(fd)
-            content = _identity(found)
-            known = self._verdicts.get((path, content))
-            if known is not None and (not known.reason or not self._delta.changed()):
-                return known
-            digests = self._digests(fd, content)
-        except (OSError, UnsureError):
-            return UNSURE
+            content = identity_of(found)
+            named = self._named.get(content)
+            return named if named is not None else self._look(fd, found, content)
+        except LargeError:
+            raise
+        except Exception:  # noqa: BLE001 - a hostile file must not end the handler: in fail mode open it would then run
+            return path_of(fd), UNSURE
+
+    def learn(self, identity: Identity, content: Content) -> None:
+        """Take what was read of a large file."""
+        _keep(self._contents, identity, content)
+
+    def _look(self, fd: int, found: os.stat_result, identity: Identity) -> tuple[bytes, Verdict]:
+        path = path_of(fd)
+        known = self._verdicts.get((path, identity))
+        if known is not None and (not known.reason or not self._delta.changed()):
+            return path, known
+        content = self._contents.get(identity)
+        if content is None:
+            if found.st_size > LARGE:
+                raise LargeError(identity)
+            content = read_content(fd, identity, self._beat)
+            _keep(self._contents, identity, content)
         trusted_folder = found.st_uid == 0 and not found.st_mode & _OTHERS_MAY_WRITE
-        verdict = self._judge(path, digests, trusted_folder=trusted_folder)
-        _keep(self._verdicts, (path, content), verdict)
-        return verdict
+        verdict = self._judge(path, content, trusted_folder=trusted_folder)
+        _keep(self._verdicts, (path, identity), verdict)
+        if not verdict.reason and found.st_nlink == 1:
+            _keep(self._named, identity, (path, verdict))
+        return path, verdict
 
     def maintainer_script(self, path: bytes, uid: int, caller: bytes) -> bytes:
         """Return the package whose script dpkg itself runs here as root, or empty: without it no update installs."""
@@ -172,8 +173,8 @@ class Judge:
         name = inner.rpartition(b"/")[2].rpartition(b".")[0].partition(b":")[0]
         return name or b"dpkg"
 
-    def _judge(self, path: bytes, digests: tuple[bytes, bytes, bytes], *, trusted_folder: bool) -> Verdict:
-        md5_digest, digest, interpreter = digests
+    def _judge(self, path: bytes, content: Content, *, trusted_folder: bool) -> Verdict:
+        md5_digest, digest, interpreter = content
         allowed = self._list
         if allowed is None:
             return UNSURE
@@ -202,81 +203,6 @@ class Judge:
             return "", package, None
         uids = by_package | by_digest
         return ("", package, uids) if uids else (reason, b"", None)
-
-    def _digests(self, fd: int, content: tuple[int, ...]) -> tuple[bytes, bytes, bytes]:
-        known = self._contents.get(content)
-        if known is not None:
-            return known
-        until = time.monotonic() + HASH_SECONDS
-        weak, strong, offset = md5(usedforsecurity=False), sha256(), 0
-        while chunk := os.pread(fd, _CHUNK, offset):
-            weak.update(chunk)
-            strong.update(chunk)
-            offset += len(chunk)
-            self._beat()
-            if time.monotonic() > until:
-                raise UnsureError
-        if _identity(os.fstat(fd)) != content:
-            raise UnsureError
-        header = os.pread(fd, _HEADER_BYTES, 0)
-        fresh = (
-            weak.digest(),
-            strong.digest(),
-            interpreter_of(header, lambda size, at: os.pread(fd, size, at)),
-        )
-        _keep(self._contents, content, fresh)
-        return fresh
-
-
-class DpkgDelta:
-    """Checksums of packages that dpkg unpacked after the list was built, so that their own scripts can call them."""
-
-    def __init__(self, root: bytes) -> None:
-        self._root = root
-        self._info = root + b"/var/lib/dpkg/info"
-        self._stamp = 0
-        self._rows: dict[bytes, tuple[bytes, bytes]] = {}
-
-    def changed(self) -> bool:
-        """Was anything unpacked or removed since the last :meth:`find`?"""
-        try:
-            return os.stat(self._info).st_mtime_ns != self._stamp
-        except OSError:
-            return False
-
-    def find(self, path: bytes, allowed: AllowList) -> tuple[bytes, bytes] | None:
-        """Return (MD5, package) of a path of a package newer than the list, or None."""
-        try:
-            stamp = os.stat(self._info).st_mtime_ns
-            if stamp != self._stamp:
-                self._read(allowed.built_ns)
-                self._stamp = stamp
-        except (OSError, ValueError):  # half written: the next change of the folder makes us read again
-            return None
-        return self._rows.get(path)
-
-    def _read(self, since_ns: int) -> None:
-        self._rows = {}
-        usr_merged = os.path.islink(self._root + b"/bin")
-        with os.scandir(self._info) as entries:
-            # ctime: the archive sets mtime, and only root could set the clock back
-            sums = [e for e in entries if e.name.endswith(b".md5sums") and e.stat().st_ctime_ns > since_ns]
-        for entry in sums:
-            package = entry.name.removesuffix(b".md5sums").partition(b":")[0]
-            with open(entry.path, "rb") as lines:
-                for line in lines:
-                    digest, _, name = line.rstrip(b"\n").partition(b"  ")
-                    path = b"/" + name
-                    if usr_merged and path.startswith(
-                        (b"/bin/", b"/sbin/", b"/lib/", b"/lib32/", b"/lib64/")
-                    ):
-                        path = b"/usr" + path
-                    if len(digest) == 32:
-                        self._rows[path] = (bytes.fromhex(digest.decode("ascii", "replace")), package)
-
-
-def _identity(found: os.stat_result) -> tuple[int, ...]:
-    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size
 
 
 def _keep(cache: dict[K, V], key: K, value: V) -> None:

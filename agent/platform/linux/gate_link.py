@@ -18,7 +18,7 @@ from agent.platform.linux.gate_build import Built
 from agent.platform.linux.gate_maker import ListMaker, own_folders
 from agent.platform.linux.gate_pair import Options
 from agent.platform.linux.gate_pids import Pids, end, end_pair, read_pids
-from agent.platform.linux.packages_dpkg import Dpkg
+from agent.platform.linux.packages import databases_stamp
 from agent.platform.ports import UnsupportedError
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ CALM_S = 10.0
 """A pair that lived this long is started again at once, others after a growing pause."""
 LONGEST_PAUSE_S = 30.0
 STOP_S = 3.0
+RETRY_S = 30.0
+"""After a list could not be built."""
 
 
 class GateLink:
@@ -42,11 +44,11 @@ class GateLink:
         self._platform = platform
         self._channel = channel
         self._maker = ListMaker(platform.root, platform.state)
-        self._dpkg = Dpkg(platform.root)
         self._pids = platform.run / "gate.pids"
         self._epoll = select.epoll()
         self._plan: GatePlan | None = None
-        self._stamp = (0, 0)
+        self._stamp: tuple[int, ...] = ()
+        self._retry_due = 0.0
         self._built: Built | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._command: socket.socket | None = None
@@ -66,7 +68,7 @@ class GateLink:
 
     def load(self, plan: GatePlan) -> None:
         """Build the list unless it was built from this plan and these packages. Raises OSError."""
-        stamp = self._dpkg.stamp()
+        stamp = self._stamp_of(plan)
         if plan == self._plan and stamp == self._stamp:
             return
         self._folders()
@@ -81,7 +83,7 @@ class GateLink:
             self._take(report)
         self._take_list()
         self._look_after()
-        if self._plan is not None and not self._maker.busy and self._dpkg.stamp() != self._stamp:
+        if self._plan is not None and not self._maker.busy and time.monotonic() >= self._retry_due:
             self.load(self._plan)
         taken, self._reports = self._reports, []
         return taken, self._state()
@@ -97,7 +99,9 @@ class GateLink:
             return
         if isinstance(made, str):
             self._reports.append(GateReport("failed", made))
+            self._stamp, self._retry_due = (), time.monotonic() + RETRY_S
             return
+        self._retry_due = 0.0
         self._built = made
         if made.result == "unsafe":
             uncovered = ", ".join(made.uncovered) or "no package at all"
@@ -177,6 +181,8 @@ class GateLink:
             self._reports.append(GateReport("started"))
         elif what in {"handler_lost", "keeper_lost"}:
             self._reports.append(_loss(report))
+        elif what == "handler_crashed":
+            self._reports.append(GateReport(what, report.get("why", "")))
         elif what in {"failed", "load_failed"}:
             self._reports.append(GateReport("failed", report.get("why", "")))
 
@@ -199,6 +205,11 @@ class GateLink:
             self._command.close()
             self._command = None
 
+    def _stamp_of(self, plan: GatePlan) -> tuple[int, ...]:
+        return databases_stamp(
+            self._platform.root, places=not plan.packages.keys().isdisjoint(("pip", "npm"))
+        )
+
     def _folders(self) -> None:
         for folder in (self._platform.state, self._platform.run):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -207,7 +218,8 @@ class GateLink:
         running = "running" if self._status and self._command else "starting" if self._command else "stopped"
         built = self._built
         made = f"{built.result} paths={built.paths} digests={built.digests}" if built else "none"
-        return {**self._status, "gate": running, "list": made, "fail": "closed" if self._closed else "open"}
+        known = {name: value for name, value in self._status.items() if name != "what"}
+        return {**known, "gate": running, "list": made, "fail": "closed" if self._closed else "open"}
 
 
 def _loss(report: dict[str, str]) -> GateReport:

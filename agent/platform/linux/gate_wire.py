@@ -18,7 +18,7 @@ DENIED, ON_MEDIA, UNCOVERED, HASHED = 1, 2, 4, 8
 REASONS = ("", "no_cover", "on_media", "changed", "gate_unsure")
 TEXT_LIMIT = 4096
 
-_HEAD = Struct("<QIIiBB32s4H")  # time_us, pid, ppid, uid, flags, reason, sha256, lengths of the four texts
+_HEAD = Struct("<QIIqBB32s4H")  # time_us, pid, ppid, uid, flags, reason, sha256, lengths of the four texts
 
 Record = namedtuple(  # noqa: PYI024 - typing would cost the gate half a MiB
     "Record", "time_us pid ppid uid flags reason digest exe cmdline target package"

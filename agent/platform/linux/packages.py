@@ -29,6 +29,19 @@ _RPM_SECONDS = 60
 _OWNERS_KEPT = 1024
 
 
+def databases_stamp(root: Path, *, places: bool) -> tuple[int, ...]:
+    """Numbers that change whenever a package database below ``root`` did; ``places``: pip and npm folders too."""
+    found = list(Dpkg(root).stamp())
+    folders = [root / folder for folder in RPM_FOLDERS]
+    files = [file for folder in folders if folder.is_dir() for file in sorted(folder.iterdir())]
+    for path in [*files, *(globbed(root, PIP_ROOTS + NPM_ROOTS) if places else ())]:
+        try:
+            found.append(path.stat().st_mtime_ns)
+        except FileNotFoundError:
+            found.append(0)
+    return tuple(found)
+
+
 class LinuxPackages:
     """Implements ``ports.Packages`` below ``root``."""
 

@@ -30,6 +30,7 @@ NPM_ROOTS = (
 MAX_FOLDERS = 20_000
 """Folders looked at in one walk of the user places; more is reported by ``bounded``."""
 MAX_DEPTH = 24
+MAX_HASHED = 1 << 29
 _METADATA_LIMIT = 256 * 1024
 _CHUNK = 64 * 1024
 """Small: CPython's own SHA-256 keeps the interpreter to itself for one chunk (0.2 ms)."""
@@ -134,7 +135,9 @@ class Programs:
             yield folder, files
 
     def digest(self, path: str, found: os.stat_result) -> str:
-        """SHA-256 in hex. Raises OSError."""
+        """SHA-256 in hex, empty for files above :data:`MAX_HASHED` bytes. Raises OSError."""
+        if found.st_size > MAX_HASHED:
+            return ""
         key = (found.st_dev, found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size)
         known = self._known.get(key)
         if known is None:

@@ -5,15 +5,15 @@ import stat
 import struct
 from pathlib import Path
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.platform.linux import gate_judge, gate_list, gate_wire
+from agent.platform.linux.gate_caller import Caller, ask_proc, identity
 from agent.platform.linux.gate_channel import GateChannel, execution
-from agent.platform.linux.gate_judge import interpreter_of, is_loader, resolve
+from agent.platform.linux.gate_content import interpreter_of
+from agent.platform.linux.gate_judge import Judge, is_loader, resolve
 from agent.platform.linux.gate_list import EVERYBODY, AllowList, matches
-from agent.platform.linux.gate_mounts import Mount, is_fixed_disk, is_trusted, parse_mountinfo
 from agent.platform.linux.gate_pair import Options
 from agent.platform.linux.gate_wire import Record, decode_records, decode_report, encode_record, encode_report
 from policies.model import AGENT_PACKAGE
@@ -25,7 +25,7 @@ records = st.builds(
     st.integers(0, 2**63),
     st.integers(0, 2**31),
     st.integers(0, 2**31),
-    st.integers(-1, 2**31 - 1),
+    st.integers(-1, 2**32 - 1),
     st.integers(0, 7),
     st.sampled_from(gate_wire.REASONS),
     st.sampled_from([b"", b"\x9f" * 32]),
@@ -162,82 +162,6 @@ def test_resolve_stays_inside(tmp_path: Path) -> None:
     assert resolve(b"", b"/proc/self/../self") == f"/proc/{os.getpid()}".encode()
 
 
-def test_mountinfo() -> None:
-    data = (
-        b"36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw\n"
-        b"nonsense\n"
-        b"40 35 0:22 / /media/My\\040Stick rw - vfat /dev/sd\\134x rw\n"
-    )
-    assert parse_mountinfo(data) == [
-        Mount("36", "98:0", b"/mnt1", b"/mnt2", "ext3", b"/dev/root"),
-        Mount("40", "0:22", b"/", b"/media/My Stick", "vfat", b"/dev/sd\\x"),
-    ]
-
-
-@given(st.binary(max_size=300))
-def test_any_mountinfo_is_passed_over_or_read(data: bytes) -> None:
-    parse_mountinfo(data)
-
-
-def block(sys: Path, number: str, where: str, *, removable: str = "0", slaves: tuple[str, ...] = ()) -> None:
-    folder = sys / "devices" / where
-    folder.mkdir(parents=True)
-    (folder / "removable").write_text(f"{removable}\n")
-    (folder / "dev").write_text(f"{number}\n")
-    (folder / "slaves").mkdir()
-    for slave in slaves:
-        (folder / "slaves" / Path(slave).name).symlink_to(sys / "devices" / slave)
-    (sys / "dev/block").mkdir(parents=True, exist_ok=True)
-    (sys / "dev/block" / number).symlink_to(folder)
-
-
-def test_which_disks_are_fixed(tmp_path: Path) -> None:
-    block(tmp_path, "8:0", "pci0/ata1/block/sda")
-    block(tmp_path, "8:16", "pci0/usb1/1-1/block/sdb")
-    block(tmp_path, "8:32", "pci0/ata2/block/sdc", removable="1")
-    block(tmp_path, "7:0", "virtual/block/loop0")
-    block(tmp_path, "253:0", "virtual/block/dm-0", slaves=("pci0/ata1/block/sda",))
-    block(tmp_path, "253:1", "virtual/block/dm-1", slaves=("pci0/usb1/1-1/block/sdb",))
-    block(tmp_path, "179:0", "pci0/mmc/block/mmcblk0")
-    (tmp_path / "devices/pci0/mmc/block/mmcblk0/device").mkdir()
-    (tmp_path / "devices/pci0/mmc/block/mmcblk0/device/type").write_text("SD\n")
-    fixed = {
-        number: is_fixed_disk(number, str(tmp_path))
-        for number in ("8:0", "8:16", "8:32", "7:0", "253:0", "253:1", "179:0", "9:9")
-    }
-    assert fixed == {
-        "8:0": True,
-        "8:16": False,
-        "8:32": False,
-        "7:0": False,
-        "253:0": True,
-        "253:1": False,
-        "179:0": False,
-        "9:9": False,
-    }
-
-
-@pytest.mark.parametrize(
-    ("fs_type", "mountpoint", "trusted"),
-    [
-        ("ext4", b"/", True),
-        ("fuse.sshfs", b"/home/y/x", False),
-        ("nfs4", b"/srv", False),
-        ("cifs", b"/srv", False),
-        ("tmpfs", b"/tmp", True),
-        ("overlay", b"/var/x", True),
-        ("vboxsf", b"/media/sf", False),
-        ("ext4", b"/media/stick", False),
-    ],
-)
-def test_which_file_systems_are_trusted(
-    tmp_path: Path, fs_type: str, mountpoint: bytes, trusted: bool
-) -> None:
-    block(tmp_path, "8:16", "pci0/usb1/1-1/block/sdb")
-    device = "8:16" if fs_type == "ext4" else "0:99"
-    assert is_trusted(Mount("1", device, b"/", mountpoint, fs_type, b"none"), b"/", str(tmp_path)) == trusted
-
-
 def test_program_of_the_lab_is_an_executable(tmp_path: Path) -> None:
     path = tmp_path / "tool"
     path.write_bytes(program("x"))
@@ -267,3 +191,36 @@ def test_channel_survives_nonsense_and_counts_losses() -> None:
 
 def test_the_agents_own_package_is_the_one_every_release_covers() -> None:
     assert gate_judge.OWN_PACKAGE.decode() == AGENT_PACKAGE.package
+
+
+def test_pidfd_and_proc_tell_the_same() -> None:
+    expected = (os.getppid(), os.getuid(), Path("/proc/self/ns/mnt").stat().st_ino)
+    assert ask_proc(os.getpid()) == identity(os.getpid()) == expected
+    caller = Caller(os.getpid())
+    assert (caller.ppid, caller.uid, caller.namespace) == expected
+    assert b"pytest" in caller.cmdline
+    gone = Caller(0)
+    assert (gone.ppid, gone.uid, gone.namespace, gone.exe) == (0, -1, 0, b"")
+
+
+HOSTILE = bytearray(program())
+HOSTILE[32:40] = b"\xff" * 8  # program headers at the end of the address space
+
+
+@given(
+    st.one_of(
+        st.binary(max_size=300),
+        st.just(bytes(HOSTILE)),
+        st.binary(max_size=80).map(lambda end: program()[:40] + end),
+    )
+)
+def test_any_file_gets_a_verdict(content: bytes) -> None:
+    judge = Judge("/", closed=True, beat=lambda: None)
+    fd = os.memfd_create("hostile")
+    try:
+        os.write(fd, content)
+        path, verdict = judge.verdict(fd)
+        assert path.startswith(b"/memfd:hostile")
+        assert verdict.reason == "gate_unsure"
+    finally:
+        os.close(fd)

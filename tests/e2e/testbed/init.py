@@ -49,6 +49,8 @@ def build_root(folder: Path) -> Path:
         mount(
             "tmpfs", root / name, "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777" if name == "tmp" else "mode=755"
         )
+    # Devices are shared with this machine; its shared memory is not, or the PC's execution gate would answer for it.
+    mount("tmpfs", root / "dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777")
     # Not below /sys: a machine whose USB is mocked sees another /sys.
     (root / "run/cgroup2").mkdir()
     mount("none", root / "run/cgroup2", "cgroup2", MS_NOSUID | MS_NODEV)
