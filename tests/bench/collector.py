@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
+import socket
 import subprocess
 from pathlib import Path
 from types import TracebackType
@@ -21,8 +23,7 @@ from protocol.messages import Lane
 from tests.bench.fleet import Simulated, Zmq, enrol
 from tests.e2e.testbed.machine import BIN, wait_for
 
-PORTS: dict[Lane, int] = {"enrol": 17460, "control": 17461, "data": 17462}
-API_PORT = 17480
+LANES: tuple[Lane, ...] = ("enrol", "control", "data")
 POLICY = """\
 zones:
   - name: servers
@@ -52,13 +53,15 @@ class Collector:
 
     def __init__(self, folder: Path, context: Zmq, pcs: int) -> None:
         self.data, self._folder = folder / "data", folder
+        *lanes, self._api_port = free_ports(len(LANES) + 1)
+        self._ports = dict(zip(LANES, lanes, strict=True))
         self._password = folder / "password"
         self._password.write_text(PASSWORD)
         self._password.chmod(0o600)
         ordinances = [word for path in shipped_ordinances() for word in ("--ordinance", path)]
         self._administer(
             *("init", "--city", "試験市", *ordinances, "--address", "127.0.0.1"),
-            *("--ports", ",".join(map(str, PORTS.values())), "--api-port", str(API_PORT)),
+            *("--ports", ",".join(map(str, lanes)), "--api-port", str(self._api_port)),
             *("--new-keys", str(folder / "keys"), "--admin-password-file", str(self._password)),
         )
         (self.data / "policy.yaml").write_text(POLICY)
@@ -75,7 +78,7 @@ class Collector:
 
     def address(self, lane: Lane) -> str:
         """Where a lane is."""
-        return f"tcp://127.0.0.1:{PORTS[lane]}"
+        return f"tcp://127.0.0.1:{self._ports[lane]}"
 
     def detector(self) -> dict[str, Any]:
         """The detector's own statistics, as it writes them every two seconds; empty before the first."""
@@ -104,7 +107,7 @@ class Collector:
 
     def _operate(self, *words: str) -> str:
         own = {"SEKISHO_CONFIG_DIR": str(self._folder / "operator")}
-        url = {"SEKISHO_URL": f"http://127.0.0.1:{API_PORT}"}
+        url = {"SEKISHO_URL": f"http://127.0.0.1:{self._api_port}"}
         return _run([str(BIN / "sekisho"), *words], {**os.environ, **own, **url})
 
     def _signed_in(self) -> bool:
@@ -141,6 +144,15 @@ class Collector:
         have = len(bundle.rules) if bundle else 0
         if have != shipped:
             raise RuntimeError(f"{have} of the {shipped} shipped rules are in force")
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of loopback that nobody uses now."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
 
 
 def shipped_ordinances() -> list[str]:
