@@ -154,12 +154,10 @@ class Packages(Protocol):
         """Directories whose change means a new inventory is due."""
         ...
 
-    def inventory(self) -> Iterator[Package]:
-        """Everything installed now, source by source. May take seconds: not for the main loop."""
-        ...
-
     def installed(self, source: SoftwareSource) -> Iterator[Package]:
-        """The part of the inventory from one source. Raises OSError when its database cannot be read."""
+        """What one source has installed now. May take seconds: not for the main loop. Raises OSError when its database
+        cannot be read.
+        """
         ...
 
     def examine(self, path: str) -> Package | None:

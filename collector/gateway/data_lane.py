@@ -68,7 +68,6 @@ class DataLane:
         """Decide about a batch and put it into the group. Raises RefusedError by name."""
         if incoming.address in member.other_addresses:
             raise RefusedError("quarantined_key", "another machine uses this key", "see the finding `clone`")
-        member.data_route = incoming.route
         agent, now = member.id, time.monotonic()
         if now < self._closed_until:
             self._retry(agent, incoming.route, FULL_MS)

@@ -30,7 +30,6 @@ class Member:
     reason: str = ""
     seat: Seat = field(default_factory=Seat)
     control_route: bytes = b""
-    data_route: bytes = b""
     address: str = ""
     """Peer address of the machine that holds the seat."""
     other_addresses: set[str] = field(default_factory=set)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import select
 import socket
 from collections import deque
 
@@ -109,10 +108,3 @@ def execution(record: Record) -> Execution:
         denied=bool(record.flags & DENIED),
         reason=record.reason,
     )
-
-
-def readable(fd: int) -> bool:
-    """Is there something to read now?"""
-    poller = select.poll()
-    poller.register(fd, select.POLLIN)
-    return bool(poller.poll(0))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
-from itertools import chain
 from pathlib import Path
 from shutil import which
 
@@ -58,9 +57,6 @@ class LinuxPackages:
         databases = (self._root / ADMIN, *(self._root / folder for folder in RPM_FOLDERS))
         yield from (folder for folder in databases if folder.is_dir())
         yield from globbed(self._root, PIP_ROOTS + NPM_ROOTS + USER_PLACES)
-
-    def inventory(self) -> Iterator[Package]:
-        return chain.from_iterable(self.installed(source) for source in SOURCES)
 
     def installed(self, source: str) -> Iterator[Package]:
         """Software of one of :data:`SOURCES`. Raises OSError when a database cannot be read."""
