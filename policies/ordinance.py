@@ -21,7 +21,7 @@ Level = Literal["enforce", "observe", "record", "support", "organisation"]
 """Stopped on the PC or line; flagged; kept as evidence; helped with a register or report; no software."""
 
 Role = Literal[
-    "ciso", "deputy", "bureau_manager", "network_manager", "system_manager", "section_head",
+    "ciso", "deputy", "chief_manager", "bureau_manager", "network_manager", "system_manager", "section_head",
     "agency", "committee", "csirt", "auditor",
 ]  # fmt: skip
 """Offices as ordinances name them; ``agency`` is 実施機関, for whom the offices in ``Ordinance.acting`` act."""
