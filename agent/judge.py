@@ -14,6 +14,7 @@ from protocol.events import (
     ConnectionOpened,
     DeviceBlocked,
     Event,
+    LinkBlocked,
     MediaBlocked,
     ProcessDenied,
     kind_of,
@@ -28,16 +29,25 @@ CONTROL_OF: dict[str, Control] = {
     "software": "software",
     "process": "execution",
     "connection": "connections",
+    "dns": "connections",
+    "neighbour": "neighbours",
+    "link": "links",
+    "file": "files",
+    "media.file_written": "files",
+    "logon": "logons",
+    "posture": "posture",
+    "service": "posture",
 }
-"""Family of an event kind → the control that decides about it."""
+"""Kind of an event, or its family → the control that decides about it."""
 
-DECIDED = (ConnectionBlocked, ProcessDenied, DeviceBlocked, MediaBlocked)
+DECIDED = (ConnectionBlocked, ProcessDenied, DeviceBlocked, MediaBlocked, LinkBlocked)
 """Kinds that tell what the kernel or an enforcer already did: their action is not for the judge to change."""
 
 
 def control_of(event: Event) -> Control | None:
     """The control an event belongs to; None for the agent's own events."""
-    return CONTROL_OF.get(kind_of(event).partition(".")[0])
+    kind = kind_of(event)
+    return CONTROL_OF.get(kind) or CONTROL_OF.get(kind.partition(".")[0])
 
 
 def decide(view: PolicyView | None, event: Event, now_us: int) -> tuple[Enrichment, Verdict, list[Hit]]:

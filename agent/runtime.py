@@ -201,6 +201,7 @@ class Runtime:
         self.checkpoint.view = view
         failures = self.enforcers.apply(view)
         self.sensors.open(off={control for control in CONTROLS if view.setting(control).mode == "off"})
+        self.sensors.follow(view)
         now_us = self.platform.now_us()
         self._reapply_us = view.next_change_us(now_us)
         if tell:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -16,6 +17,7 @@ from protocol.events import AgentDropped, Event
 
 if TYPE_CHECKING:
     from agent.platform import Platform
+    from policies.view import PolicyView
 
 BACKOFF_S, BACKOFF_MAX_S = 1.0, 60.0
 SETTLED_S = 60.0
@@ -53,6 +55,15 @@ class SensorHost:
         self._platform, self._health, self._emit, self._clock = platform, health, emit, clock
         self._slots = {name: _Slot(kind) for name, kind in sorted(kinds.items())}
         self._fds: dict[int, str] = {}
+        self._policy: PolicyView | None = None
+
+    def follow(self, policy: PolicyView) -> None:
+        """Let every running sensor follow a policy; those that start later follow it at their start."""
+        self._policy = policy
+        for name, slot in self._slots.items():
+            if slot.sensor is not None:
+                self._run(name, slot, partial(slot.sensor.follow, policy))
+        self._collect_fds()
 
     def open(self, *, off: set[str]) -> None:
         """Open every sensor that is not running, unless its control is in ``off``; close those in ``off``."""
@@ -127,6 +138,8 @@ class SensorHost:
             slot.sensor = slot.kind(self._platform)
             # Events come before the health code goes, so a sensor that dies at once stays visible.
             self._emit_all(slot.sensor.open())
+            if self._policy is not None:
+                self._emit_all(slot.sensor.follow(self._policy))
         except UnsupportedError as error:
             self._close(slot)
             slot.why = str(error)

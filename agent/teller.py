@@ -59,6 +59,7 @@ class Teller:
             isolation=isolation,
             isolation_order=order,
             controls=runtime.enforcers.controls(view, runtime.sensors.senses),
+            sensors={name: state[:256] for name, state in runtime.sensors.states().items()},
         )
 
     def measure_soon(self) -> None:
@@ -77,6 +78,7 @@ class Teller:
             beat.isolation,
             beat.policy_generation,
             beat.controls,
+            beat.sensors,
             self._runtime.uplink.connected,
         )
         changed = told != self._told

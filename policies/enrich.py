@@ -15,18 +15,19 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from policies.addresses import LOCAL, parse_address, parse_network
+from policies.facts import BY_KIND
+from policies.facts.base import Centre, Facts
+from policies.facts.network import LOCAL_ZONE
 from policies.lookup import ANCHORS, SubjectIndex, permit_route, zone_route
 from policies.match import Entry, Matcher
 from policies.model import Bundle, Destination, Enrichment, Permit, PermitKind, SoftwareAllow, Subject
-from policies.permits import FIELDS, State, Where, in_scope, pick
-from protocol.events import KINDS, DeviceDetached, Event, MediaUnmounted, SoftwareRemoved
+from policies.permits import State, Where, in_scope, pick
+from protocol.events import KINDS, Event
 
 CACHE_ENTRIES = 8192
 _LONG_AGO, _NEVER = -(1 << 63), 1 << 63
-OUTSIDE, UNKNOWN, LOCAL_ZONE = "outside", "unknown", "local"
-"""Zones of destinations that are in no zone of ours; no address; on the PC itself or its own link."""
-NEEDS_NO_PERMIT = frozenset({"input", "hub"})
-"""Device classes that are never locked out: without keyboard and mouse nobody can repair anything."""
+OUTSIDE, UNKNOWN = "outside", "unknown"
+"""Zones of destinations that are in no zone of ours; no address."""
 
 _MINUTE_US = 60_000_000
 _TOKYO_MINUTES = 9 * 60
@@ -36,22 +37,13 @@ _EPOCH_WEEKDAY = 3
 _SATURDAY = 5
 _OPENS, _CLOSES = 8 * 60 + 30, 17 * 60 + 15
 
-ABOUT: dict[str, tuple[str, ...]] = {
-    "device": ("device_class", *FIELDS["device"]),
-    "media": FIELDS["medium"],
-    "software": ("source", "name", "digest"),
-    "process": ("package", "digest", "user"),
-    "connection": ("dest_ip", "dest_port", "protocol", "direction", "user"),
+ABOUT: dict[type[Event], Facts] = {
+    type_: facts for kind, type_ in KINDS.items() if (facts := BY_KIND.get(kind)) is not None
 }
-"""Family → the fields of an event that its enrichment depends on."""
+"""What is looked up for an event, and the fields the answer depends on."""
 _KEYS: dict[type[Event], Callable[[Event], Any]] = {
-    type_: attrgetter(*ABOUT[family])
-    for kind, type_ in KINDS.items()
-    if (family := kind.partition(".")[0]) in ABOUT
+    type_: attrgetter(*facts.about) for type_, facts in ABOUT.items()
 }
-_FAMILY: dict[type[Event], str] = {type_: kind.partition(".")[0] for kind, type_ in KINDS.items()}
-_WITHOUT_PERMIT = (DeviceDetached, MediaUnmounted, SoftwareRemoved)
-"""What that nobody needs a permit for."""
 
 
 def office_span(time_us: int) -> tuple[int, int, bool]:
@@ -88,9 +80,10 @@ class Place(Struct, frozen=True):
 class CompiledBundle:
     """A bundle ready for look-ups. Raises ValueError for networks that are none (``open_bundle`` refuses those)."""
 
-    def __init__(self, bundle: Bundle, digest: str) -> None:
+    def __init__(self, bundle: Bundle, digest: str, centre: Centre | None = None) -> None:
         self.bundle = bundle
         self.digest = digest
+        self.centre = centre
         self.matcher = Matcher(bundle.rules)
         self.zones = {zone.name: zone for zone in bundle.zones}
         self._zone_networks = sorted(
@@ -99,13 +92,13 @@ class CompiledBundle:
         )
         self.zone_routes = {zone.name: [zone_route(to) for to in zone.allow] for zone in bundle.zones}
         self.destination_permits = [permit for permit in bundle.permits if permit.kind == "destination"]
-        self._permit_routes = [permit_route(permit) for permit in self.destination_permits]
-        self._permits: dict[PermitKind, SubjectIndex[Permit]] = {
+        self.permit_routes = [permit_route(permit) for permit in self.destination_permits]
+        self.permits: dict[PermitKind, SubjectIndex[Permit]] = {
             kind: SubjectIndex(kind, ((one.subject, one) for one in bundle.permits if one.kind == kind))
             for kind in ANCHORS
         }
         owned = [(subject, True) for subject in bundle.devices]
-        self._city = {kind: SubjectIndex(kind, owned) for kind in ANCHORS}
+        self.city = {kind: SubjectIndex(kind, owned) for kind in ANCHORS}
         self._software: SubjectIndex[SoftwareAllow] = SubjectIndex(
             "software",
             (
@@ -113,11 +106,14 @@ class CompiledBundle:
                 for one in bundle.software
             ),
         )
-        self._barred = frozenset(bundle.not_permittable)
-        self._read_only = frozenset(bundle.media_read_only)
+        self.barred = frozenset(bundle.not_permittable)
+        self.read_only_zones = frozenset(bundle.media_read_only)
+        self.places = {place.name: place for place in bundle.places}
+        self.accounts = {account.user: account for account in bundle.accounts}
         self._named_agents = frozenset(agent for permit in bundle.permits for agent in permit.scope.agents)
         self._turns = sorted(
             {moment for permit in bundle.permits for moment in (permit.from_us, permit.until_us)}
+            | {account.until_us for account in bundle.accounts if account.until_us}
         )
         self._memory: dict[Any, tuple[Enrichment, tuple[Entry, ...]]] = {}
         # Nearly every event falls between the same two changes as the one before. Whole tuples, so that no thread
@@ -149,7 +145,8 @@ class CompiledBundle:
         if found is None:
             if len(self._memory) >= CACHE_ENTRIES:
                 self._memory.clear()
-            own = self._look_up(event, place, now_us)
+            facts = ABOUT.get(type_)
+            own = facts.look_up(self, event, place, now_us) if facts else {}
             enrichment = Enrichment(zone=place.zone, section=place.section, office_hours=office, **own)
             found = self._memory[key] = enrichment, self.matcher.narrow(type_, enrichment)
         return found
@@ -163,7 +160,7 @@ class CompiledBundle:
         return turn
 
     def next_change_us(self, now_us: int) -> int | None:
-        """When a permit next begins or ends."""
+        """When a permit or a contract next begins or ends."""
         index = bisect_right(self._turns, now_us)
         return self._turns[index] if index < len(self._turns) else None
 
@@ -183,7 +180,7 @@ class CompiledBundle:
         """Permit state of a program or package, and what covers (or covered) it."""
         if allowed := self._software.find(seen):
             return "granted", allowed[0]
-        return pick(self._permits["software"].find(seen), where, now_us)
+        return pick(self.permits["software"].find(seen), where, now_us)
 
     def destinations(self, place: Place, now_us: int) -> list[tuple[Destination, tuple[str, ...]]]:
         """Where a PC may connect now, and for which users (empty = all): its zone, then permits in scope."""
@@ -197,66 +194,6 @@ class CompiledBundle:
                 to = Destination(subject.network, subject.port, _protocol(subject.protocol))
                 found.append((to, permit.scope.users))
         return found
-
-    def _look_up(self, event: Any, place: Place, now_us: int) -> dict[str, Any]:
-        family = _FAMILY[type(event)]
-        if family == "device":
-            seen = Subject(**{name: getattr(event, name) for name in FIELDS["device"]})
-            return self._thing("device", seen, event, place, now_us)
-        if family == "media":
-            seen = Subject(media_id=event.media_id, fs_uuid=event.fs_uuid, serial=event.serial)
-            return self._thing("medium", seen, event, place, now_us)
-        if family == "software" and type(event) not in _WITHOUT_PERMIT:
-            seen = Subject(source=event.source, package=event.name, digest=event.digest)
-            return _permit(*self.software(seen, place.where(), now_us))
-        if family == "process":
-            seen = Subject(package=event.package, digest=event.digest)
-            return _permit(*self.software(seen, place.where(event.user), now_us))
-        return self._connection(event, place, now_us) if family == "connection" else {}
-
-    def _thing(
-        self, kind: PermitKind, seen: Subject, event: Any, place: Place, now_us: int
-    ) -> dict[str, Any]:
-        """A device or medium: the city's own needs no permit, a keyboard neither."""
-        city = bool(self._city[kind].find(seen))
-        forced = kind == "medium" and place.zone in self._read_only
-        known: dict[str, Any] = {"asset": "city" if city else "unknown"}
-        device_class = event.device_class if kind == "device" else ""
-        if city or type(event) in _WITHOUT_PERMIT or device_class in NEEDS_NO_PERMIT:
-            return known | {"read_only": forced and city}
-        if device_class in self._barred:
-            return known | {"permit": "not_permittable"}
-        state, permit = pick(self._permits[kind].find(seen), place.where(), now_us)
-        return (
-            known
-            | _permit(state, permit)
-            | {"read_only": state == "granted" and (forced or bool(permit and permit.read_only))}
-        )
-
-    def _connection(self, event: Any, place: Place, now_us: int) -> dict[str, Any]:
-        zone = self.zone_of(event.dest_ip)
-        address = parse_address(event.dest_ip)
-        known = {"dest_zone": zone}
-        if event.direction == "in" or zone == LOCAL_ZONE:
-            return known
-        if address is None:
-            return known | {"permit": "none"}
-        protocol = "icmp" if event.protocol == "icmpv6" else event.protocol
-        if any(
-            route.leads_to(address, event.dest_port, protocol)
-            for route in self.zone_routes.get(place.zone, ())
-        ):
-            return known | {"permit": "granted"}
-        permits = (
-            route.permit
-            for route in self._permit_routes
-            if route.permit is not None and route.leads_to(address, event.dest_port, protocol)
-        )
-        return known | _permit(*pick(permits, place.where(event.user), now_us))
-
-
-def _permit(state: State, by: Permit | SoftwareAllow | None) -> dict[str, Any]:
-    return {"permit": state, "permit_id": by.id if isinstance(by, Permit) else ""}
 
 
 def _protocol(name: str) -> Literal["tcp", "udp", "icmp", "any"]:

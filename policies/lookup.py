@@ -14,7 +14,12 @@ T = TypeVar("T")
 ANCHORS: dict[PermitKind, tuple[str, ...]] = {
     "device": ("device_id", "serial"),
     "medium": ("media_id", "fs_uuid", "serial"),
+    "confidential_medium": ("media_id", "fs_uuid", "serial"),
     "software": ("digest", "package"),
+    "wireless": ("ssid", "mac"),
+    "joint": ("mac", "network"),
+    "take_out": ("device_id", "serial", "media_id", "fs_uuid"),
+    "contractor": ("account",),
 }
 """Fields by which a subject is looked up: a specific one has at least one of them."""
 

@@ -11,7 +11,10 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 Name = Annotated[str, Meta(max_length=256)]
-Control = Literal["devices", "media", "software", "execution", "connections"]
+Control = Literal[
+    "devices", "media", "software", "execution", "connections",
+    "neighbours", "links", "files", "logons", "posture",
+]  # fmt: skip
 Mode = Literal["off", "observe", "enforce"]
 FailMode = Literal["open", "closed"]
 Effect = Literal["block", "flag"]
@@ -94,7 +97,12 @@ class Hit(Struct, frozen=True):
 
 # -- permits ---------------------------------------------------------------------------------------------------------
 
-PermitKind = Literal["device", "medium", "software", "destination"]
+PermitKind = Literal[
+    "device", "medium", "confidential_medium", "software", "destination",
+    "wireless", "joint", "take_out", "contractor",
+]  # fmt: skip
+"""``confidential_medium``: confidential information on a medium that is itself permitted; ``joint``: a second network or
+a bridge; ``take_out``: a device or medium leaves the building; ``contractor``: an account of a contractor."""
 
 
 class Subject(Struct, frozen=True, kw_only=True):
@@ -114,6 +122,15 @@ class Subject(Struct, frozen=True, kw_only=True):
     port: int = 0
     """Destination port; 0 = any."""
     protocol: Name = ""
+    name: Name = ""
+    """Destination as DNS name; ``*.example.jp`` = every name below."""
+    ssid: Name = ""
+    mac: Name = ""
+    """Access point of a wireless link, or interface of a joint."""
+    place: Name = ""
+    """Confidential place, for what leaves it."""
+    account: Name = ""
+    """Login name of a contractor."""
 
 
 class Scope(Struct, frozen=True, kw_only=True):
@@ -136,6 +153,10 @@ class Permit(Struct, frozen=True, kw_only=True):
     until_us: int
     article: Citation
     read_only: bool = False
+    no_confidential: bool = False
+    """The medium is permitted, but nothing confidential on it."""
+    conditions: tuple[Name, ...] = ()
+    """Further conditions in words, shown to the user."""
 
 
 # -- zones, modes, bundle --------------------------------------------------------------------------------------------
@@ -157,6 +178,54 @@ class Zone(Struct, frozen=True, kw_only=True):
     title_en: str
     networks: tuple[Name, ...] = ()
     allow: tuple[Destination, ...] = ()
+    gateways: tuple[Name, ...] = ()
+    """Designated gateways (addresses); empty = any."""
+    resolvers: tuple[Name, ...] = ()
+    """Designated name servers; empty = any."""
+    wireless: Literal["allowed", "permit", "forbidden"] = "permit"
+    joint: Literal["allowed", "permit", "forbidden"] = "permit"
+    """A second network at once, a bridge, a VPN."""
+
+
+class Grade(Struct, frozen=True):
+    """Confidentiality, integrity, availability, 1 (low) to 3 (high) (Nerima 9)."""
+
+    confidentiality: Annotated[int, Meta(ge=1, le=3)] = 1
+    integrity: Annotated[int, Meta(ge=1, le=3)] = 1
+    availability: Annotated[int, Meta(ge=1, le=3)] = 1
+
+
+class ConfidentialPlace(Struct, frozen=True, kw_only=True):
+    """A tree of files whose use is recorded (Nagoya 56), and who handles it (Meguro 13(1), Nerima 18(8))."""
+
+    name: Name
+    title_ja: str
+    title_en: str
+    path: Name
+    """Absolute directory on the PCs that have it."""
+    handlers: tuple[Name, ...] = ()
+    """Login names; empty = nobody is named, so nobody is a stranger."""
+    sections: tuple[Name, ...] = ()
+    """Sections whose PCs have it; empty = all."""
+    grade: Grade = Grade(3, 2, 2)
+
+
+class Label(Struct, frozen=True):
+    """A confidentiality label, and the marks in a document that show it."""
+
+    name: Name
+    marks: tuple[Name, ...]
+
+
+class Account(Struct, frozen=True, kw_only=True):
+    """An account that is not simply one member of staff."""
+
+    user: Name
+    kind: Literal["shared", "contractor", "service"]
+    section: Name = ""
+    contract: Name = ""
+    until_us: int = 0
+    """End of the contract; 0 = none."""
 
 
 class Setting(Struct, frozen=True):
@@ -207,6 +276,11 @@ class Bundle(Struct, frozen=True, kw_only=True):
     assignments: dict[str, Assignment] = {}
     """agent id → place. A PC keeps only its own."""
     unassigned: Assignment = Assignment("unassigned")
+    places: tuple[ConfidentialPlace, ...] = ()
+    labels: tuple[Label, ...] = ()
+    accounts: tuple[Account, ...] = ()
+    lists: dict[str, tuple[str, ...]] = {}
+    """Named lists for Sigma's ``expand`` (``%internal_nets%``), as the site file fills them."""
 
 
 class Enrichment(Struct, frozen=True, kw_only=True):
@@ -223,3 +297,12 @@ class Enrichment(Struct, frozen=True, kw_only=True):
     dest_zone: str = ""
     section: str = ""
     office_hours: bool = True
+    handler: Literal["", "yes", "no"] = ""
+    """Whether the user is a named handler of the confidential place; empty = nobody is named."""
+    confidentiality: int = 0
+    """Grade of the place, 1 to 3; 0 = no place."""
+    account: Literal["", "shared", "contractor", "contractor_expired", "service"] = ""
+    designated: Literal["", "yes", "no"] = ""
+    """Whether gateway or resolver are those designated for the zone; empty = none are designated."""
+    indicator: str = ""
+    """Indicator list on which the collector found a value of the event."""

@@ -16,15 +16,25 @@ State = Literal["granted", "none", "expired", "not_permittable"]
 FIELDS: Mapping[PermitKind, tuple[str, ...]] = {
     "device": ("device_id", "vendor_id", "product_id", "serial"),
     "medium": ("media_id", "fs_uuid", "serial"),
+    "confidential_medium": ("media_id", "fs_uuid", "serial", "place"),
     "software": ("source", "package", "digest"),
-    "destination": ("network", "port", "protocol"),
+    "destination": ("network", "port", "protocol", "name"),
+    "wireless": ("ssid", "mac"),
+    "joint": ("mac", "network"),
+    "take_out": ("device_id", "serial", "media_id", "fs_uuid", "place"),
+    "contractor": ("account",),
 }
 """Fields of a subject that mean something for a kind of permit."""
 _IDENTITIES: Mapping[PermitKind, tuple[tuple[str, ...], ...]] = {
     "device": (("device_id",), ("vendor_id", "product_id", "serial")),
     "medium": (("media_id",), ("fs_uuid",), ("serial",)),
+    "confidential_medium": (("media_id",), ("fs_uuid",), ("serial",)),
     "software": (("source", "package"), ("digest",)),
-    "destination": (("network",),),
+    "destination": (("network",), ("name",)),
+    "wireless": (("ssid",), ("mac",)),
+    "joint": (("mac",), ("network",)),
+    "take_out": (("device_id",), ("serial",), ("media_id",), ("fs_uuid",)),
+    "contractor": (("account",),),
 }
 """A subject is specific when all fields of one of these are filled. Vendor and product alone name a whole model."""
 
@@ -32,7 +42,12 @@ _SERVED: Mapping[PermitKind, frozenset[Control]] = {
     "device": frozenset({"devices"}),
     "medium": frozenset({"media"}),
     "software": frozenset({"software", "execution"}),
+    "confidential_medium": frozenset({"files"}),
     "destination": frozenset({"connections"}),
+    "wireless": frozenset({"links"}),
+    "joint": frozenset({"links"}),
+    "take_out": frozenset({"devices", "media"}),
+    "contractor": frozenset({"logons"}),
 }
 """Kind of permit → controls, one of which the article must be about."""
 _DIGEST_LENGTH = 64

@@ -80,6 +80,10 @@ class Heartbeat(Message, frozen=True, kw_only=True, tag="heartbeat"):
     isolation_order: Name = ""
     controls: Annotated[dict[Name, Name], Meta(max_length=32)] = {}
     """control → enforce | observe | off | unsupported."""
+    sensors: Annotated[dict[Name, Name], Meta(max_length=32)] = {}
+    """sensor → running | standby | why it does not run."""
+    segments: Annotated[tuple[Name, ...], Meta(max_length=8)] = ()
+    """Segments this PC could watch: network and MAC of its gateway, e.g. ``10.1.2.0/24 00:11:22:33:44:55``."""
 
 
 class HeartbeatReply(Message, frozen=True, kw_only=True, tag="heartbeat_reply"):
@@ -87,6 +91,8 @@ class HeartbeatReply(Message, frozen=True, kw_only=True, tag="heartbeat_reply"):
 
     time_us: int
     policy_generation: int = 0
+    watch: tuple[Name, ...] = ()
+    """Segments this PC is to watch from now on; the others it stands by for."""
 
 
 class PolicyFetch(Message, frozen=True, kw_only=True, tag="policy_fetch"):

@@ -17,6 +17,7 @@ from protocol.text import Text
 
 if TYPE_CHECKING:
     from agent.platform import Platform
+    from policies.view import PolicyView
 
 POLLIN, POLLPRI = 1, 2
 
@@ -55,6 +56,10 @@ class Sensor(ABC):
 
     def read(self, fileno: int) -> Iterable[Event]:
         """Events behind a descriptor that became ready. Must not block. Raises ``OverflowedError`` after a loss."""
+        return ()
+
+    def follow(self, policy: PolicyView) -> Iterable[Event]:
+        """A policy came into force: places to watch, labels to look for. Called again after every start."""
         return ()
 
     def recover(self) -> Iterable[Event]:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from operator import attrgetter
 
 from policies.enrich import ABOUT, CompiledBundle, Place, office_span
+from policies.facts.base import Facts
 from policies.match import Entry
 from policies.model import Enrichment
 from protocol.events import KINDS, AnyEvent, Event
@@ -32,8 +33,8 @@ class Recall:
         # Who did it matters only where a permit names users; without one a city's users would each fill the memory.
         by_user = any(permit.scope.users for permit in compiled.bundle.permits)
         self._about = {
-            type_: _getter(kind.partition(".")[0], by_user=by_user)
-            for kind, type_ in KINDS.items()
+            type_: _getter(ABOUT.get(type_), by_user=by_user)
+            for type_ in KINDS.values()
             if type_ in compiled.matcher.types_with_rules
         }
 
@@ -66,6 +67,10 @@ class Recall:
         return found
 
 
-def _getter(family: str, *, by_user: bool) -> Callable[[Event], object]:
-    names = [name for name in ABOUT.get(family, ()) if by_user or name != "user"]
+def _getter(facts: Facts | None, *, by_user: bool) -> Callable[[Event], object]:
+    """What an event is about; ``by_user``: some permit is for certain users only."""
+    if facts is None:
+        return lambda _event: None
+    leave_out = facts.user_only_scopes and not by_user
+    names = [name for name in facts.about if not (leave_out and name == "user")]
     return attrgetter(*names) if names else lambda _event: None

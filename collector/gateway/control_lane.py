@@ -111,6 +111,8 @@ class ControlLane:
             "dropped": beat.dropped,
             "health": list(beat.health),
             "controls": dict(beat.controls),
+            "sensors": dict(beat.sensors),
+            "segments": list(beat.segments),
             "isolation": beat.isolation,
             "isolation_order": beat.isolation_order,
         }

@@ -88,6 +88,12 @@ class Agent(Base):
     dropped: Mapped[int] = mapped_column(default=0)
     health: Mapped[list[str]] = mapped_column(JSON, default=list)
     controls: Mapped[dict[str, str]] = mapped_column(JSON, default=dict)
+    sensors: Mapped[dict[str, str]] = mapped_column(JSON, default=dict)
+    """Sensor → running | standby | why it does not run, as of the last heartbeat."""
+    segments: Mapped[list[str]] = mapped_column(JSON, default=list)
+    """Segments it could watch."""
+    ring: Mapped[str] = mapped_column(String(32), default="")
+    """Ring of PCs that gets a release early; empty = with all."""
     isolation: Mapped[str] = mapped_column(String(16), default="free")
     """Measured by the PC: free | isolated."""
     isolation_order: Mapped[str] = mapped_column(String(64), default="")

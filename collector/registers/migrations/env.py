@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from collector.registers.models import Base
+from collector.registers.tables import Base
 
 context.configure(
     connection=context.config.attributes["connection"],

@@ -9,8 +9,9 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from collector.registers import store as store_module
-from collector.registers.models import Base, Operator, Setting
+from collector.registers.models import Operator, Setting
 from collector.registers.store import Store, migrate, needs_migration, open_store
+from collector.registers.tables import Base
 from protocol.refusal import RefusedError
 
 COUNTER = """

@@ -1,0 +1,1 @@
+"""Tables of the control database: state of correlation rules."""

@@ -1,0 +1,1 @@
+"""Tables of the control database: indicator lists, self-inspections, reviews."""

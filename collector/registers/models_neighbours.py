@@ -1,0 +1,1 @@
+"""Tables of the control database: addresses of assets and what was seen on segments."""

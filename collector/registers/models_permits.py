@@ -1,0 +1,1 @@
+"""Tables of the control database: applications and the use of permits."""

@@ -1,0 +1,1 @@
+"""Tables of the control database: releases by ring and proposals for the registers."""

@@ -1,0 +1,1 @@
+"""The event catalogue in parts, one module for each subject; ``protocol.events`` puts them together."""
