@@ -1,13 +1,13 @@
 """The judge blocks only when everything says so, whatever comes."""
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.judge import CONTROL_OF, DECIDED, control_of, decide, stamp, unhindered
-from policies.model import Bundle, Compare, Enrichment, Hit, Rule, Setting, Zone
+from policies.model import Bundle, Compare, Control, Enrichment, Hit, Rule, Setting, Zone
 from policies.view import PolicyView
 from protocol.events import (
     KINDS,
@@ -17,8 +17,12 @@ from protocol.events import (
     DeviceAttached,
     DeviceBlocked,
     Event,
+    LinkChanged,
+    MediaFileWritten,
     MediaMounted,
+    PermitRequested,
     ProcessDenied,
+    ServiceListening,
 )
 
 
@@ -147,12 +151,21 @@ def test_a_rule_that_cannot_be_evaluated_is_not_silent_and_does_not_block() -> N
         (MediaMounted(time_us=1), "media"),
         (ProcessDenied(time_us=1), "execution"),
         (ConnectionOpened(time_us=1), "connections"),
+        (MediaFileWritten(time_us=1), "files"),
+        (LinkChanged(time_us=1), "links"),
+        (ServiceListening(time_us=1), "posture"),
         (AgentStarted(time_us=1), None),
+        (PermitRequested(time_us=1), None),
     ],
 )
 def test_control_of(event: Event, control: str | None) -> None:
     assert control_of(event) == control
-    assert CONTROL_OF.keys() == {tag.partition(".")[0] for tag in KINDS} - {"agent"}
+
+
+def test_every_kind_but_the_agents_own_has_its_control() -> None:
+    without = {tag for tag in KINDS if tag not in CONTROL_OF and tag.partition(".")[0] not in CONTROL_OF}
+    assert {tag.partition(".")[0] for tag in without} == {"agent", "permit", "notice"}
+    assert set(CONTROL_OF.values()) == set(get_args(Control))
 
 
 def test_stamp_fills_what_was_decided() -> None:
