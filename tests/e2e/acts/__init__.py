@@ -1,0 +1,1 @@
+"""The acts of the story: steps that belong together, each proved by trying."""
