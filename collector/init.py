@@ -18,12 +18,13 @@ from msgspec import Struct
 
 from collector.config import Config, Layout, write_config, write_curve_key
 from collector.console.accounts import SHORTEST_PASSWORD, add_operator
+from collector.desk.law import choose, keep_file
 from collector.desk.sample import SAMPLE
 from collector.operator.keyfile import public_text, save_key
 from collector.registers.models import Setting, TrustDocument
 from collector.registers.store import migrate, open_store
-from policies.ordinance import load_ordinances
-from policies.shipped import shipped_directory
+from policies.ordinance import Ordinance
+from policies.shipped import shipped_ordinances
 from protocol.keys import SignPair, new_curve_pair, new_sign_pair, write_private
 from protocol.messages import Lane
 from protocol.refusal import RefusedError
@@ -53,6 +54,9 @@ class Plan(Struct, frozen=True, kw_only=True):
     data: Path
     city: str
     ordinances: tuple[str, ...]
+    """Ids; the common ground (``baseline``) goes with every city and need not be named."""
+    ordinance_files: tuple[Path, ...] = ()
+    """The city's own ordinances, or newer editions of shipped ones; they are copied."""
     addresses: tuple[str, ...]
     """Literal IP addresses under which PCs reach this collector."""
     root: SignPair
@@ -77,10 +81,7 @@ def check_plan(plan: Plan) -> None:
             ) from error
     if not plan.addresses:
         raise RefusedError("bad_value", "PCs need an address of this collector", "--address 10.0.0.10")
-    known = load_ordinances(shipped_directory("ordinances"))
-    for name in plan.ordinances:
-        if name not in known:
-            raise RefusedError("bad_value", f"no ordinance {name}", f"shipped: {', '.join(sorted(known))}")
+    chosen_ordinances(plan)
     if not 1 <= plan.order_signatures <= len(plan.order_keys):
         raise RefusedError(
             "bad_value",
@@ -99,6 +100,11 @@ def check_plan(plan: Plan) -> None:
         )
 
 
+def chosen_ordinances(plan: Plan) -> dict[str, Ordinance]:
+    """The ordinances of a plan by id, in its order. Raises RefusedError ``bad_value``, for a file with the line."""
+    return choose(shipped_ordinances(), plan.ordinances, plan.ordinance_files)
+
+
 def set_up(plan: Plan, now_us: int) -> TrustRoot:
     """Make the data directory; what was made of it is removed when anything fails.
 
@@ -114,6 +120,8 @@ def set_up(plan: Plan, now_us: int) -> TrustRoot:
         write_curve_key(layout, pair)
         write_config(layout, plan.config)
         write_private(layout.policy, SAMPLE.encode())
+        for path in plan.ordinance_files:
+            keep_file(layout.data, path)
         root = TrustRoot(
             city=plan.city,
             serial=1,
@@ -133,7 +141,7 @@ def set_up(plan: Plan, now_us: int) -> TrustRoot:
         with store.write() as session:
             session.add(TrustDocument(serial=1, document=document, created_us=now_us))
             session.add(Setting(name="city", value=plan.city))
-            session.add(Setting(name="ordinances", value=json.dumps(plan.ordinances)))
+            session.add(Setting(name="ordinances", value=json.dumps(list(chosen_ordinances(plan)))))
             add_operator(session, plan.admin.name, plan.admin.password, plan.admin.role, now_us=now_us)
         store.close()
     return root

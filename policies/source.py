@@ -6,15 +6,16 @@ import difflib
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import msgspec
 import yaml
 
-T = TypeVar("T")
-Place = tuple[str | int, ...]
-"""Where a value stands: keys and indexes from the top."""
+from policies.declared import Place, declared_at, place_of, words_at
 
+__all__ = ["MAX_BYTES", "Place", "Source", "SourceError", "did_you_mean"]
+
+T = TypeVar("T")
 MAX_BYTES = 1 << 20
 _UNKNOWN = re.compile(r"unknown field `([^`]*)`")
 _AT = re.compile(r" - at `\$([^`]*)`$")
@@ -83,12 +84,32 @@ class Source:
                 loader.dispose()
 
     @classmethod
+    def read_all(cls, path: Path, error: type[SourceError] = SourceError) -> list[Source]:
+        """Read every document of a UTF-8 file. Raises ``error`` and OSError."""
+        try:
+            return cls.documents(path.read_text(encoding="utf-8"), str(path), error)
+        except UnicodeDecodeError as problem:
+            raise error(str(path), 1, "not UTF-8", "save the file as UTF-8") from problem
+
+    @classmethod
     def read(cls, path: Path, error: type[SourceError] = SourceError) -> Source:
         """Read a UTF-8 file. Raises ``error`` and OSError."""
         try:
             return cls(path.read_text(encoding="utf-8"), str(path), error)
         except UnicodeDecodeError as problem:
             raise error(str(path), 1, "not UTF-8", "save the file as UTF-8") from problem
+
+    @classmethod
+    def documents(cls, text: str, file: str, error: type[SourceError] = SourceError) -> list[Source]:
+        """Each document of a file with several (``---`` between them); lines are counted in the file."""
+        if len(text) > MAX_BYTES:
+            raise error(file, 1, f"{len(text)} characters, at most {MAX_BYTES}", "split the file")
+        lines = text.split("\n")
+        starts = [number for number, line in enumerate(lines) if line.rstrip() == "---"]
+        spans = zip([-1, *starts], [*starts, len(lines)], strict=True)
+        parts = [(first, "\n".join(lines[first + 1 : end])) for first, end in spans]
+        filled = [(first, part) for first, part in parts if part.strip()] or parts[:1]
+        return [cls("\n" * (first + 1) + part, file, error) for first, part in filled]
 
     def _walk(self, node: yaml.Node | None, place: Place) -> None:
         if node is None:
@@ -124,13 +145,13 @@ class Source:
         except msgspec.ValidationError as problem:
             message = _AT.sub("", str(problem))
             where = _AT.search(str(problem))
-            inner: Place = tuple(part for part in (where.group(1) if where else "").split(".") if part)
-            hint = ""
+            inner = place_of(f"${where.group(1)}" if where else "$")
+            words = words_at(type_, inner)
+            hint = f"one of: {', '.join(word or '(empty)' for word in words)}" if words else ""
             if unknown := _UNKNOWN.search(message):
+                kind = declared_at(type_, inner)
                 inner = (*inner, unknown.group(1))
-                if issubclass(type_, msgspec.Struct):
-                    hint = did_you_mean(
-                        unknown.group(1), cast("type[msgspec.Struct]", type_).__struct_encode_fields__
-                    )
+                if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+                    hint = did_you_mean(unknown.group(1), kind.__struct_encode_fields__)
             at = ".".join(map(str, (*place, *inner)))
             raise self.fail((*place, *inner), f"{at}: {message}" if at else message, hint) from problem

@@ -5,10 +5,8 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, get_args
 
 import msgspec
@@ -17,11 +15,12 @@ from msgspec import inspect as structure
 from protocol.events import KINDS, Event
 from protocol.messages import LIMITS, VERSION, Batch, batch_digest
 from protocol.orders import Order, hash_code
+from protocol.pages import keep, notice
 from protocol.refusal import RefusalName
 from protocol.signed import Signature, Signed, signing_input
 from protocol.trust import OrderKey, TrustRoot
 
-NOTICE = "<!-- Written by `python -m protocol.docs` from the types in `protocol/`. Edit those. -->"
+NOTICE = notice("protocol.docs", "the types in `protocol/`")
 
 
 def _type_name(shape: structure.Type) -> str:
@@ -165,27 +164,10 @@ def events_page() -> str:
     return "\n".join([*lines, ""])
 
 
-def main() -> int:
-    """Write the pages, or with ``--check`` compare them; exit code 1 on drift."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="compare instead of writing")
-    check = parser.parse_args().check
-    folder = Path(__file__).resolve().parent.parent / "docs" / "generated"
-    drifted = []
-    for name, text in {"protocol.md": protocol_page(), "events.md": events_page()}.items():
-        page = folder / name
-        if check:
-            if not page.exists() or page.read_text() != text:
-                drifted.append(name)
-        else:
-            folder.mkdir(parents=True, exist_ok=True)
-            page.write_text(text)
-    for name in drifted:
-        sys.stderr.write(
-            f"docs/generated/{name} does not say what the types say; run python -m protocol.docs\n"
-        )
-    return 1 if drifted else 0
+def pages() -> dict[str, str]:
+    """Name → text of each page."""
+    return {"protocol.md": protocol_page(), "events.md": events_page()}
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(keep(pages(), "protocol.docs"))

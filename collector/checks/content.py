@@ -9,7 +9,8 @@ from sqlalchemy import func, select
 
 from collector.checks.answer import Answer, ok, reading, root_of
 from collector.config import Layout, read_curve_key
-from collector.desk.draft import current_release, document_of
+from collector.desk.law import LawBook
+from collector.desk.release import current_release, document_of
 from collector.desk.site import load_site
 from collector.desk.trust import trust_in_force
 from collector.evidence.files import open_reader, set_aside_files
@@ -101,7 +102,8 @@ def policy(layout: Layout) -> Answer:
 
 
 def site_file(layout: Layout) -> Answer:
-    """It has no mistakes."""
+    """It has no mistakes, nor have the city's own ordinances."""
+    LawBook(layout.policy).fresh()
     site = load_site(layout.policy)
     return ok(", ".join(zone.name for zone in site.zones))
 

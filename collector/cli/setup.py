@@ -11,8 +11,9 @@ from msgspec.structs import replace
 
 from collector.cli.common import DATA, Data
 from collector.cli.operators import read_password
+from collector.cli.ordinances import is_file
 from collector.config import Config, Layout
-from collector.init import PORTS, Admin, Plan, check_plan, make_keys, set_up
+from collector.init import PORTS, Admin, Plan, check_plan, chosen_ordinances, make_keys, set_up
 from collector.operator import output
 from collector.operator.commands.common import Json, PassphraseFile, open_key, read_passphrase
 from collector.operator.keyfile import read_public
@@ -41,6 +42,10 @@ INITIALISED = Text(
     "5. make tokens for the PCs: sekisho-collector tokens create --zone ZONE --uses N\n"
     "6. install and enrol the agents, release a policy: sekisho policy apply --key policy.key",
 )
+ORDINANCES = Text(
+    "条例と版: {names}（共通基準 baseline はいつも効きます）",
+    "ordinances and editions: {names} (the common baseline is always in force)",
+)
 OPEN_KEYS = Text(
     "警告: 鍵は合言葉なしで作りました。すぐに移し、持ち主が合言葉を付けてください",
     "warning: the keys were made without a passphrase; move them now",
@@ -55,7 +60,14 @@ def _option(ja: str, en: str, *names: str, metavar: str | None = None) -> Any:
 
 
 City = Annotated[str, _option("市区町村の名", "name of the city")]
-Ordinances = Annotated[list[str], _option("条例（繰り返せる）", "ordinance (may be repeated)", "--ordinance")]
+Ordinances = Annotated[
+    list[str],
+    _option(
+        "条例の id かファイル（繰り返せる。重なるところは厳しいほうによる）",
+        "ordinance, by id or as a file (may be repeated; where two speak, the stricter holds)",
+        "--ordinance",
+    ),
+]
 Addresses = Annotated[
     list[str],
     _option(
@@ -112,7 +124,8 @@ def init(
     plan = Plan(
         data=data,
         city=city,
-        ordinances=tuple(ordinance),
+        ordinances=tuple(one for one in ordinance if not is_file(one)),
+        ordinance_files=tuple(Path(one) for one in ordinance if is_file(one)),
         addresses=tuple(address),
         root=NO_KEY,
         policy_keys=(),
@@ -135,9 +148,12 @@ def init(
 
 def _tell(plan: Plan, root: TrustRoot, *, json: bool) -> None:
     facts = {"city": plan.city, "data": str(plan.data), "root": fingerprint(root.root_key)}
+    editions = {one.id: one.edition for one in chosen_ordinances(plan).values()}
     if json:
-        output.json({**facts, "collector": fingerprint(root.collector_key), "addresses": root.addresses})
+        reached = {"collector": fingerprint(root.collector_key), "addresses": root.addresses}
+        output.json({**facts, **reached, "ordinances": editions})
     else:
+        output.line(say(ORDINANCES, names=", ".join(" ".join(one) for one in editions.items())))
         output.line(say(INITIALISED, **facts, policy=Layout(plan.data).policy))
 
 

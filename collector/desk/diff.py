@@ -12,9 +12,12 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
-from policies.model import Bundle, Scope
+from policies.model import Bundle, Correlation, Rule, Scope
 
-Part = Literal["ordinance", "rule", "permit", "zone", "setting", "software", "device", "assignment", "other"]
+Part = Literal[
+    "ordinance", "rule", "permit", "zone", "setting", "software", "device", "assignment", "place", "label", "account",
+    "list", "correlation", "other",
+]  # fmt: skip
 
 
 class Change(Struct, frozen=True):
@@ -64,13 +67,18 @@ def _parts(bundle: Bundle) -> dict[Part, Mapping[str, str]]:
     }
     return {
         "ordinance": dict.fromkeys(bundle.ordinances, "in use"),
-        "rule": {rule.id: _rule(rule) for rule in bundle.rules},
+        "rule": {rule.id: f"{_marked(rule)} {rule.effect} {rule.level}" for rule in bundle.rules},
+        "correlation": {one.id: f"{_marked(one)} {one.kind} {one.level}" for one in bundle.correlations},
         "permit": {permit.id: _filled(permit) for permit in bundle.permits},
         "zone": {zone.name: _filled(zone) for zone in bundle.zones},
         "setting": settings,
         "software": {_filled(entry): "allowed" for entry in bundle.software},
         "device": {_filled(subject): "of the city" for subject in bundle.devices},
         "assignment": assignments,
+        "place": {place.name: _filled(place) for place in bundle.places},
+        "label": {label.name: _filled(label) for label in bundle.labels},
+        "account": {account.user: _filled(account) for account in bundle.accounts},
+        "list": {name: _filled(values) for name, values in bundle.lists.items()},
         "other": {
             "city": bundle.city,
             "not_permittable": " ".join(bundle.not_permittable) or "nothing",
@@ -80,10 +88,10 @@ def _parts(bundle: Bundle) -> dict[Part, Mapping[str, str]]:
     }
 
 
-def _rule(rule: Any) -> str:
+def _marked(rule: Rule | Correlation) -> str:
     """A rule by version and a mark of its content, so that a changed predicate under an old version shows."""
     mark = hashlib.sha256(msgspec.msgpack.encode(rule, order="deterministic")).hexdigest()[:8]
-    return f"version {rule.version} [{mark}] {rule.effect} {rule.level}"
+    return f"version {rule.version} [{mark}]"
 
 
 def _filled(value: Any) -> str:
