@@ -10,90 +10,67 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-Name = Annotated[str, Meta(max_length=256)]
-Control = Literal[
-    "devices", "media", "software", "execution", "connections",
-    "neighbours", "links", "files", "logons", "posture",
-]  # fmt: skip
-Mode = Literal["off", "observe", "enforce"]
-FailMode = Literal["open", "closed"]
-Effect = Literal["block", "flag"]
-Level = Literal["informational", "low", "medium", "high", "critical"]
+from policies.model_rules import (
+    ANYWHERE,
+    All,
+    Any,
+    Citation,
+    Compare,
+    Control,
+    Correlation,
+    CorrelationKind,
+    Effect,
+    FailMode,
+    Hit,
+    Level,
+    Mode,
+    Name,
+    Node,
+    Not,
+    Op,
+    Rule,
+    Scalar,
+    Threshold,
+)
 
-# -- predicates ------------------------------------------------------------------------------------------------------
-
-Scalar = str | int | bool | None
-Op = Literal[
-    "eq", "contains", "startswith", "endswith", "re", "cidr", "lt", "lte", "gt", "gte", "exists", "fieldref"
+__all__ = [
+    "AGENT_PACKAGE",
+    "ANYWHERE",
+    "Account",
+    "All",
+    "Any",
+    "Assignment",
+    "Bundle",
+    "Citation",
+    "Compare",
+    "ConfidentialPlace",
+    "Control",
+    "Correlation",
+    "CorrelationKind",
+    "Destination",
+    "Effect",
+    "Enrichment",
+    "FailMode",
+    "Grade",
+    "Hit",
+    "Label",
+    "Level",
+    "Mode",
+    "Name",
+    "Node",
+    "Not",
+    "Op",
+    "Permit",
+    "PermitKind",
+    "Rule",
+    "Scalar",
+    "Scope",
+    "Setting",
+    "SoftwareAllow",
+    "Subject",
+    "Threshold",
+    "Zone",
 ]
-
-
-class Compare(Struct, frozen=True, tag="cmp", tag_field="node"):
-    """``field`` ``op`` any (or, with ``every``, all) of ``values``. Text compares without case, as Sigma asks.
-
-    A ``pattern`` with Sigma wildcards is compiled to ``re`` by ``compile``. A missing field matches only ``exists:
-    False`` and the value ``None``.
-    """
-
-    field: str
-    op: Op
-    values: tuple[Scalar, ...]
-    every: bool = False
-    cased: bool = False
-
-
-class All(Struct, frozen=True, tag="all", tag_field="node"):
-    """Every part holds."""
-
-    parts: tuple[Node, ...]
-
-
-class Any(Struct, frozen=True, tag="any", tag_field="node"):
-    """At least one part holds."""
-
-    parts: tuple[Node, ...]
-
-
-class Not(Struct, frozen=True, tag="not", tag_field="node"):
-    """The part does not hold."""
-
-    part: Node
-
-
-Node = Compare | All | Any | Not
-
-
-class Citation(Struct, frozen=True):
-    """The article a rule serves, e.g. ``nagoya`` ``第35条第4号`` of edition ``2016-04-01``."""
-
-    ordinance: Name
-    article: Name
-    edition: Name = ""
-    summary_ja: str = ""
-    summary_en: str = ""
-
-
-class Rule(Struct, frozen=True, kw_only=True):
-    """One compiled rule. ``family`` is the part of the event kind before the dot."""
-
-    id: Name
-    version: Name
-    title_ja: str
-    title_en: str
-    family: Name
-    control: Control | None
-    effect: Effect
-    level: Level
-    citations: tuple[Citation, ...]
-    predicate: Node
-
-
-class Hit(Struct, frozen=True):
-    """A rule that fired (``error`` empty) or could not be evaluated (``error`` says why): never silence."""
-
-    rule: Rule
-    error: str = ""
-
 
 # -- permits ---------------------------------------------------------------------------------------------------------
 
@@ -126,7 +103,7 @@ class Subject(Struct, frozen=True, kw_only=True):
     """Destination as DNS name; ``*.example.jp`` = every name below."""
     ssid: Name = ""
     mac: Name = ""
-    """Access point of a wireless link, or interface of a joint."""
+    """Access point of a wireless link or the PC's own adapter; interface of a joint."""
     place: Name = ""
     """Confidential place, for what leaves it."""
     account: Name = ""
@@ -279,6 +256,7 @@ class Bundle(Struct, frozen=True, kw_only=True):
     places: tuple[ConfidentialPlace, ...] = ()
     labels: tuple[Label, ...] = ()
     accounts: tuple[Account, ...] = ()
+    correlations: tuple[Correlation, ...] = ()
     lists: dict[str, tuple[str, ...]] = {}
     """Named lists for Sigma's ``expand`` (``%internal_nets%``), as the site file fills them."""
 

@@ -2,22 +2,19 @@
 
 Compiling folds first: what the kind decides (comparisons of ``kind``, fields the kind does not have) becomes constant,
 so a rule about ``device.attached`` costs a ``device.detached`` nothing at all.
-
-A field is *missing* when the kind has none of that name, or when it is empty text or an empty list: empty fields are not
-on the wire either. A missing field matches ``exists: false`` and ``null`` only; an empty text also equals ``''``.
-Names that event and enrichment share (``permit``, ``zone`` …) are read from the enrichment, and from the event where
-the enrichment does not know.
 """
 
 from __future__ import annotations
 
 import operator
 from collections.abc import Callable
+from functools import partial
 from typing import Any as Value
 
 from policies.addresses import parse_address, parse_network
-from policies.model import All, Any, Compare, Enrichment, Node, Not, Scalar
-from protocol.events import KINDS, Event
+from policies.model import ANYWHERE, All, Any, Compare, Enrichment, Node, Not, Scalar
+from policies.readers import ENRICHED, EVENT_FIELDS, all_text, is_missing, items_of, reader
+from protocol.events import Event
 
 Check = Callable[[Event, Enrichment], bool]
 Test = Callable[[Value], bool]
@@ -25,20 +22,11 @@ Test = Callable[[Value], bool]
 RE_MAX_LENGTH = 1000
 RE_MAX_MEMORY = 1 << 20
 """Bytes RE2 may take for one pattern (program and state cache)."""
-
-ENRICHED: frozenset[str] = frozenset(Enrichment.__struct_fields__)
-EVENT_FIELDS: dict[str, frozenset[str]] = {
-    kind: frozenset(type_.__struct_fields__) for kind, type_ in KINDS.items()
-}
+FIELDREFS = frozenset({"fieldref", "fieldref_contains", "fieldref_startswith", "fieldref_endswith"})
 
 
 class PredicateError(ValueError):
     """A predicate that cannot be compiled: a regex RE2 refuses, a network that is none."""
-
-
-def is_missing(value: Value) -> bool:
-    """Tell whether a field carries nothing."""
-    return value is None or value in ("", ())
 
 
 def compile_pattern(pattern: str) -> Callable[[str], Value]:
@@ -65,14 +53,18 @@ def compile_pattern(pattern: str) -> Callable[[str], Value]:
 # -- tests of one value ----------------------------------------------------------------------------------------------
 
 
-def _items(value: Value) -> tuple[Value, ...]:
-    return value if value.__class__ is tuple else (value,)
-
-
 def _same(left: Value, right: Value, *, cased: bool) -> bool:
     if left.__class__ is str and right.__class__ is str:
         return bool(left == right if cased else left.lower() == right.lower())
     return left.__class__ is right.__class__ and bool(left == right)
+
+
+def _holds_part(op: str, left: Value, right: Value, *, cased: bool) -> bool:
+    """Whether ``right`` stands in ``left`` as ``op`` (``fieldref_contains`` …) asks."""
+    if left.__class__ is not str or right.__class__ is not str or not right:
+        return False
+    method = _PARTS[op.removeprefix("fieldref_")]
+    return method(left, right) if cased else method(left.lower(), right.lower())
 
 
 def _eq(wanted: Scalar, *, cased: bool) -> Test:
@@ -89,7 +81,7 @@ def _eq(wanted: Scalar, *, cased: bool) -> Test:
             )
 
         return equals_text
-    return lambda value: any(one.__class__ is wanted.__class__ and one == wanted for one in _items(value))
+    return lambda value: any(one.__class__ is wanted.__class__ and one == wanted for one in items_of(value))
 
 
 def _one_of(values: tuple[str, ...], *, cased: bool) -> Test:
@@ -128,6 +120,29 @@ def _part(op: str, wanted: Scalar, *, cased: bool) -> Test:
     return part
 
 
+def _any_part(op: str, values: tuple[str, ...], *, cased: bool) -> Test:
+    """Any of several texts; the value is put into lower case once."""
+    texts = values if cased else tuple(value.lower() for value in values)
+
+    def contains(value: Value) -> bool:
+        if value.__class__ is str:
+            low = value if cased else value.lower()
+            for text in texts:
+                if text in low:
+                    return bool(value)
+            return False
+        return value.__class__ is tuple and any(map(contains, value))
+
+    method = _PARTS[op]
+
+    def at_end(value: Value) -> bool:
+        if value.__class__ is str:
+            return bool(value) and method(value if cased else value.lower(), texts)  # type: ignore[arg-type]
+        return value.__class__ is tuple and any(map(at_end, value))
+
+    return contains if op == "contains" else at_end
+
+
 def _order(op: str, wanted: Scalar) -> Test:
     if wanted.__class__ is not int:
         raise PredicateError(f"{op} needs a number, not {wanted!r}")
@@ -158,13 +173,13 @@ def _regex(wanted: Scalar) -> Test:
     search = compile_pattern(_text("re", wanted))
 
     def found(value: Value) -> bool:
-        return any(one.__class__ is str and one != "" and search(one) is not None for one in _items(value))
+        return any(one.__class__ is str and one != "" and search(one) is not None for one in items_of(value))
 
     return found
 
 
 def value_test(node: Compare, wanted: Scalar) -> Test:
-    """The test of one of the comparison's values (not ``fieldref``). Raises PredicateError."""
+    """The test of one of the comparison's values (not ``fieldref…``). Raises PredicateError."""
     if node.op == "eq":
         return _eq(wanted, cased=node.cased)
     if node.op in _PARTS:
@@ -179,10 +194,12 @@ def value_test(node: Compare, wanted: Scalar) -> Test:
 
 
 def _compare_test(node: Compare) -> Test:
-    if node.op == "eq" and not node.every and len(node.values) > 1:
+    if not node.every and len(node.values) > 1:
         texts = tuple(value for value in node.values if isinstance(value, str))
-        if len(texts) == len(node.values):
+        if node.op == "eq" and len(texts) == len(node.values):
             return _one_of(texts, cased=node.cased)
+        if node.op in _PARTS and len(texts) == len(node.values):
+            return _any_part(node.op, texts, cased=node.cased)
     tests = tuple(value_test(node, wanted) for wanted in node.values)
     if len(tests) == 1:
         return tests[0]
@@ -191,41 +208,31 @@ def _compare_test(node: Compare) -> Test:
     return lambda value: any(test(value) for test in tests)
 
 
-# -- readers and nodes -----------------------------------------------------------------------------------------------
-
-
-def _reader(name: str, kind: str) -> Callable[[Event, Enrichment], Value]:
-    on_event, on_enrichment = name in EVENT_FIELDS[kind], name in ENRICHED
-    get = operator.attrgetter(name)
-    if name == "kind":
-        return lambda _event, _enrichment: kind
-    if on_event and on_enrichment:
-        return lambda event, enrichment: get(enrichment) or get(event)
-    if on_enrichment:
-        return lambda _event, enrichment: get(enrichment)
-    if on_event:
-        return lambda event, _enrichment: get(event)
-    return lambda _event, _enrichment: None
+# -- nodes ----------------------------------------------------------------------------------------------------------
 
 
 def _fieldref(node: Compare, kind: str) -> Check:
-    read = _reader(node.field, kind)
-    others = tuple(_reader(_text("fieldref", name), kind) for name in node.values)
+    read = reader(node.field, kind)
+    others = tuple(reader(_text("fieldref", name), kind) for name in node.values)
     combine = all if node.every else any
+    same = _same if node.op == "fieldref" else partial(_holds_part, node.op)
 
     def check(event: Event, enrichment: Enrichment) -> bool:
         value = read(event, enrichment)
         if is_missing(value):
             return False
-        return combine(_same(value, other(event, enrichment), cased=node.cased) for other in others)
+        return combine(same(value, other(event, enrichment), cased=node.cased) for other in others)
 
     return check
 
 
 def _compare(node: Compare, kind: str) -> Check:
-    if node.op == "fieldref":
+    if node.op in FIELDREFS:
         return _fieldref(node, kind)
     test = _compare_test(node)
+    if node.field == ANYWHERE:
+        read = all_text(kind)
+        return lambda event, enrichment: test(read(event, enrichment))
     get = operator.attrgetter(node.field)
     if node.field not in ENRICHED:
         return lambda event, _enrichment: test(get(event))
@@ -252,7 +259,7 @@ def fold(node: Node, kind: str, enrichment: Enrichment | None = None) -> Node | 
 
 
 def _fold_compare(node: Compare, kind: str, enrichment: Enrichment | None) -> Node | bool:
-    if node.op == "fieldref":
+    if node.op in FIELDREFS or node.field == ANYWHERE:
         return node
     if node.field == "kind":
         return _compare_test(node)(kind)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from itertools import groupby
 from typing import Any as Value
 
@@ -11,104 +12,127 @@ from sigma.conditions import (
     ConditionFieldEqualsValueExpression,
     ConditionNOT,
     ConditionOR,
+    ConditionValueExpression,
 )
-from sigma.types import (
-    CompareOperators,
-    SigmaBool,
-    SigmaCasedString,
-    SigmaCIDRExpression,
-    SigmaCompareExpression,
-    SigmaExists,
-    SigmaFieldReference,
-    SigmaNull,
-    SigmaNumber,
-    SigmaRegularExpression,
-    SigmaRegularExpressionFlag,
-    SigmaString,
-    SpecialChars,
-)
+from sigma.types import SigmaExpansion
 
 from policies.fields import FieldInfo
-from policies.model import All, Any, Compare, Node, Not, Op, Scalar
-from policies.predicate import PredicateError, value_test
+from policies.mapping import FieldMapping
+from policies.model import ANYWHERE, All, Any, Compare, Node, Not, Scalar
+from policies.predicate import FIELDREFS, PredicateError, value_test
+from policies.sigma_values import NeverError, Refusal, compare, keyword, translate
 from policies.source import did_you_mean
 
-_ORDERS: dict[CompareOperators, Op] = {
-    CompareOperators.LT: "lt",
-    CompareOperators.LTE: "lte",
-    CompareOperators.GT: "gt",
-    CompareOperators.GTE: "gte",
-}
-_FLAGS = {
-    SigmaRegularExpressionFlag.IGNORECASE: "i",
-    SigmaRegularExpressionFlag.MULTILINE: "m",
-    SigmaRegularExpressionFlag.DOTALL: "s",
-}
-_MANY = SpecialChars.WILDCARD_MULTI
+__all__ = ["NotCollected", "Refusal", "SigmaTree"]
 
 
-class Refusal(Exception):
-    """A part of a condition that is refused; ``field`` tells where it stands."""
-
-    def __init__(self, field: str, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.field = field
-        self.message = message
-        self.hint = hint
+class NotCollected(Refusal):
+    """A rule cannot do without something that is not collected."""
 
 
 class SigmaTree:
-    """Turns conditions into predicates over ``fields``. Raises Refusal."""
+    """Turns conditions into predicates over ``fields``, or over those a ``mapping`` translates to.
 
-    def __init__(self, fields: Mapping[str, FieldInfo]) -> None:
+    A mapped rule may compare a field we do not collect: such a comparison can never hold. Where the rule has another
+    way to fire it is left out (``left_out`` says what); where nothing is left, or where it stood in an exception that
+    would then silently not be made, the rule is refused.
+    """
+
+    def __init__(self, fields: Mapping[str, FieldInfo], mapping: FieldMapping | None = None) -> None:
         self._fields = fields
+        self._mapping = mapping
+        self.left_out: dict[str, str] = {}
+        """Field → why it never holds."""
 
     def node(self, condition: Value) -> Node:
-        """One condition with everything below it."""
-        if isinstance(condition, ConditionNOT):
-            return Not(self.node(condition.args[0]))
-        if isinstance(condition, ConditionAND | ConditionOR):
-            is_or = isinstance(condition, ConditionOR)
-            kind: type[All | Any] = Any if is_or else All
-            flat: list[Node] = []
-            for part in map(self.node, condition.args):
-                flat.extend(part.parts if isinstance(part, All | Any) and type(part) is kind else [part])
-            merged = _merge(flat, every=not is_or)
-            return merged[0] if len(merged) == 1 else kind(tuple(merged))
-        if isinstance(condition, ConditionFieldEqualsValueExpression):
-            found = self._compare(condition.field, condition.value)
-            self._check(found)
-            return found
-        raise Refusal("", "a value without a field", "name the field: 'label|contains: word'")
+        """One condition with everything below it. Raises Refusal, and NotCollected."""
+        found = self._node(condition, wanted=True)
+        if found is None:
+            field, why = next(iter(self.left_out.items()))
+            raise NotCollected(field, why)
+        return found
 
-    def _compare(self, field: str, value: Value) -> Compare:
-        if isinstance(value, SigmaString):
-            return _string(field, value)
-        if isinstance(value, SigmaRegularExpression):
-            flags = "".join(sorted(_FLAGS[flag] for flag in value.flags))
-            return Compare(
-                field, "re", (f"(?{flags})" * bool(flags) + str(value.regexp.to_plain(regex=True)),)
-            )
-        if isinstance(value, SigmaCompareExpression):
-            return Compare(field, _ORDERS[value.op], (_number(field, value.number),))
-        if isinstance(value, SigmaNumber):
-            return Compare(field, "eq", (_number(field, value),))
-        if isinstance(value, SigmaBool):
-            return Compare(field, "eq", (value.boolean,))
-        if isinstance(value, SigmaNull):
-            return Compare(field, "eq", (None,))
-        if isinstance(value, SigmaExists):
-            return Compare(field, "exists", (value.exists,))
-        if isinstance(value, SigmaCIDRExpression):
-            return Compare(field, "cidr", (value.cidr,))
-        if isinstance(value, SigmaFieldReference) and not (value.starts_with or value.ends_with):
-            return Compare(field, "fieldref", (value.field,))
-        raise Refusal(field, f"{type(value).__name__} is not supported")
+    def _node(self, condition: Value, *, wanted: bool) -> Node | None:
+        """The predicate; None: it can never hold. ``wanted``: a rule fires because of it, not in spite of it."""
+        if isinstance(condition, ConditionNOT):
+            inner = self._node(condition.args[0], wanted=not wanted)
+            if inner is None:
+                field, why = next(iter(self.left_out.items()))
+                raise NotCollected(field, why)
+            return Not(inner)
+        if isinstance(condition, ConditionAND | ConditionOR):
+            return self._joined(condition.args, is_or=isinstance(condition, ConditionOR), wanted=wanted)
+        if isinstance(
+            condition.value, SigmaExpansion
+        ):  # one value that stands for several (windash, base64offset)
+            parts = [replace(condition, value=value) for value in condition.value.values]
+            return self._joined(parts, is_or=True, wanted=wanted)
+        field = getattr(condition, "field", "")
+        try:
+            found = self._leaf(condition)
+        except NeverError as never:
+            if not wanted:
+                raise NotCollected(field, f"an exception needs it: {never}") from never
+            self.left_out.setdefault(field, str(never))
+            return None
+        except Refusal as refusal:
+            raise type(refusal)(field or refusal.field, refusal.message, refusal.hint) from refusal
+        return found
+
+    def _joined(self, args: Iterable[Value], *, is_or: bool, wanted: bool) -> Node | None:
+        kind: type[All | Any] = Any if is_or else All
+        flat: list[Node] = []
+        missing: NotCollected | None = None
+        never = False
+        for arg in args:
+            try:
+                part = self._node(arg, wanted=wanted)
+            except NotCollected as error:
+                missing = missing or error
+                continue
+            if part is None:
+                never = True
+            else:
+                flat.extend(part.parts if isinstance(part, All | Any) and type(part) is kind else [part])
+        if never and not is_or:
+            return None  # whatever its exceptions ask for
+        if missing:
+            raise missing
+        if not flat:
+            return None
+        merged = _merge(flat, every=not is_or)
+        return merged[0] if len(merged) == 1 else kind(tuple(merged))
+
+    def _leaf(self, condition: Value) -> Node:
+        if isinstance(condition, ConditionValueExpression):
+            if self._mapping is not None:
+                raise NeverError("it searches the raw log line, which is not collected")
+            return keyword(condition.value)
+        if not isinstance(condition, ConditionFieldEqualsValueExpression):
+            raise Refusal("", f"{type(condition).__name__} is not supported")
+        if self._mapping is not None:
+            return self._mapped(self._mapping, condition.field, condition.value)
+        found = compare(condition.field, condition.value)
+        self._check(found)
+        return found
+
+    def _mapped(self, mapping: FieldMapping, field: str, value: Value) -> Node:
+        ours = mapping.field(field)
+        if ours is None:
+            raise NeverError(f"field {field} is not collected")
+        found = translate(ours, field, value, self._fields[ours.to].shape)
+        if found.op in FIELDREFS:
+            others = [mapping.field(str(name)) for name in found.values]
+            if None in others:
+                raise NeverError(f"field {found.values[0]} is not collected")
+            found = Compare(found.field, found.op, tuple(one.to for one in others if one), cased=found.cased)
+        self._check(found)
+        return found
 
     def _check(self, node: Compare) -> None:
-        info = self._fields[node.field]
+        info = FieldInfo("texts") if node.field == ANYWHERE else self._fields[node.field]
         for value in node.values:
-            if node.op == "fieldref":
+            if node.op in FIELDREFS:
                 if value not in self._fields:
                     raise Refusal(
                         node.field, f"unknown field {value}", did_you_mean(str(value), self._fields)
@@ -137,39 +161,6 @@ class SigmaTree:
         if node.op == "eq" and info.choices and value not in info.choices:
             hint = did_you_mean(str(value), info.choices)
             raise Refusal(node.field, f"{node.field} can never be {value!r}", hint)
-
-
-def _number(field: str, value: SigmaNumber) -> int:
-    if not isinstance(value.number, int):
-        raise Refusal(field, f"{value.number} is not a whole number")
-    return value.number
-
-
-def _string(field: str, value: SigmaString) -> Compare:
-    """Sigma's wildcards as the cheapest comparison that means the same; a regex only where none does."""
-    cased = isinstance(value, SigmaCasedString)
-    parts = tuple(value.s)
-    if not all(isinstance(part, str) or part in (_MANY, SpecialChars.WILDCARD_SINGLE) for part in parts):
-        raise Refusal(field, "placeholders are not supported")
-    texts = [part for part in parts if isinstance(part, str)]
-    if not parts:
-        return Compare(field, "eq", ("",), cased=cased)
-    if parts == (_MANY,):
-        return Compare(field, "exists", (True,))
-    shape = "".join("t" if isinstance(part, str) else "*" if part == _MANY else "?" for part in parts)
-    shapes: dict[str, Op] = {"t": "eq", "*t*": "contains", "t*": "startswith", "*t": "endswith"}
-    if shape in shapes:
-        return Compare(field, shapes[shape], (texts[0],), cased=cased)
-    body = "".join(
-        _escape(part) if isinstance(part, str) else ".*" if part == _MANY else "." for part in parts
-    )
-    return Compare(field, "re", (f"(?{'' if cased else 'i'}s)\\A{body}\\z",))
-
-
-def _escape(text: str) -> str:
-    return "".join(
-        "\\" + char if char.isascii() and not char.isalnum() and char != "\n" else char for char in text
-    )
 
 
 def _merge(parts: list[Node], *, every: bool) -> list[Node]:

@@ -1,5 +1,7 @@
 """Runs the tests beside rules and asks that they exercise every branch.
 
+Sequences of events, for correlations, are :mod:`policies.correlation_testing`'s affair.
+
 ``name.yml`` has ``name.tests.yml``: a list of ``{name, event: {kind, …}, enrichment: {…}, fires}``. Needed are a test that
 fires, one that does not, and one that lacks a field the rule reads. Each value a rule compares with must match in some
 test, and each comparison must fail in some test: a pattern that no sample uses is a guess.
@@ -15,28 +17,31 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from policies.compile import TESTS_SUFFIX, RuleError, compile_file, rule_files
+from policies.compile import TESTS_SUFFIX, Library, RuleError, compile_library, rule_files
+from policies.correlation_testing import TIME_US, Sequenced, Step, check_correlation, happenings
 from policies.fields import event_fields
 from policies.match import Matcher, evaluate
 from policies.model import All, Compare, Enrichment, Node, Not, Rule
 from policies.model import Any as AnyOf
 from policies.ordinance import Ordinance, load_ordinances
-from policies.predicate import ENRICHED
+from policies.readers import ENRICHED
 from policies.shipped import shipped_directory
-from policies.source import Source, did_you_mean
-from protocol.events import KINDS, AnyEvent, Event, kind_of
-
-_TIME_US = 1_700_000_000_000_000
-"""Tests need not say when."""
+from policies.source import Place, Source, did_you_mean
+from protocol.events import KINDS, AnyEvent, kind_of
 
 
 class Case(Struct, frozen=True, forbid_unknown_fields=True):
-    """One test as it is written."""
+    """One test as it is written: one event, or for a correlation ``events``.
+
+    ``rule``: which rule of a file with several.
+    """
 
     name: str
-    event: dict[str, Any]
     fires: bool
+    event: dict[str, Any] = {}
     enrichment: dict[str, Any] = {}
+    events: tuple[Step, ...] = ()
+    rule: str = ""
 
 
 class Sample(Struct, frozen=True):
@@ -48,6 +53,7 @@ class Sample(Struct, frozen=True):
     fires: bool
     given: frozenset[str]
     """Fields the test fills."""
+    rule: str = ""
 
 
 class Failure(Struct, frozen=True):
@@ -91,12 +97,18 @@ def check_rules(directory: Path, ordinances: Mapping[str, Ordinance] | None = No
     """
     if ordinances is None:
         ordinances = load_ordinances(shipped_directory("ordinances"))
-    failures: list[Failure] = []
-    seen: dict[str, str] = {}
-    rules, tests, branches = rule_files(directory), 0, 0
-    for path in rules:
+    files = rule_files(directory)
+    library = compile_library(files, ordinances, go_on=True)
+    failures = [
+        Failure(Path(one.file).name, one.why, str(RuleError(one.file, one.line, one.detail, one.hint)))
+        for one in library.left_out
+    ]
+    tests = branches = 0
+    for path in files:
+        own = _of_file(library, path)
+        if not own.rules and not own.correlations:
+            continue
         try:
-            rule = compile_file(path, ordinances)
             samples = read_samples(path.with_name(path.stem + TESTS_SUFFIX))
         except RuleError as error:
             failures.append(Failure(path.name, "refused", str(error)))
@@ -104,23 +116,41 @@ def check_rules(directory: Path, ordinances: Mapping[str, Ordinance] | None = No
         except FileNotFoundError:
             failures.append(Failure(path.name, "untested", f"{path.stem}{TESTS_SUFFIX} is missing"))
             continue
-        failures.extend(_shared_ids(rule, path, seen))
-        failures.extend(check_rule(rule, samples))
+        failures.extend(_check_file(own, library, samples))
         tests += len(samples)
-        branches += sum(len(leaf.values) + 1 for leaf in leaves(rule.predicate))
+        branches += sum(len(leaf.values) + 1 for rule in own.rules for leaf in leaves(rule.predicate))
+        branches += sum(len(one.rules) for one in own.correlations)
     failures.extend(
         Failure(path.name, "no_such_rule", "tests without a rule beside them")
         for path in sorted(directory.glob(f"*{TESTS_SUFFIX}"))
-        if path.with_name(path.name.removesuffix(TESTS_SUFFIX) + ".yml") not in rules
+        if path.with_name(path.name.removesuffix(TESTS_SUFFIX) + ".yml") not in files
     )
-    return Report(len(rules), tests, branches, tuple(failures))
+    return Report(len(files), tests, branches, tuple(failures))
 
 
-def _shared_ids(rule: Rule, path: Path, seen: dict[str, str]) -> Iterator[Failure]:
-    """Two rules with one name or one UUID; remembers those of this rule in ``seen``."""
-    for key in (rule.id, str(Source.read(path, RuleError).data["id"]).lower()):
-        if seen.setdefault(key, path.name) != path.name:
-            yield Failure(rule.id, "two_rules_with_one_id", f"{key} is also in {seen[key]}")
+def _of_file(library: Library, path: Path) -> Library:
+    """What one file holds."""
+    file = str(path)
+    return Library(
+        tuple(rule for rule in library.rules if library.files[rule.id.lower()] == file),
+        tuple(one for one in library.correlations if library.files[one.id.lower()] == file),
+    )
+
+
+def _check_file(own: Library, library: Library, samples: list[Sample | Sequenced]) -> Iterator[Failure]:
+    single = [sample for sample in samples if isinstance(sample, Sample)]
+    for rule in own.rules:
+        yield from check_rule(rule, [sample for sample in single if sample.rule in {"", rule.id}])
+    rules = {rule.id: rule for rule in library.rules}
+    correlations = {one.id: one for one in library.correlations}
+    sequences = [sample for sample in samples if isinstance(sample, Sequenced)]
+    for one in own.correlations:
+        for name, detail in check_correlation(one, sequences, rules, correlations):
+            yield Failure(one.id, name, detail)
+    if sequences and not own.correlations:
+        yield Failure(own.rules[0].id, "refused", "events: is for correlations; write event:")
+    if single and not own.rules:
+        yield Failure(own.correlations[0].id, "refused", "a correlation needs events:")
 
 
 def check_rule(rule: Rule, samples: list[Sample]) -> Iterator[Failure]:
@@ -169,7 +199,7 @@ def _names(leaf: Compare) -> set[str]:
     return {leaf.field, *(str(value) for value in leaf.values if leaf.op == "fieldref")}
 
 
-def read_samples(path: Path) -> list[Sample]:
+def read_samples(path: Path) -> list[Sample | Sequenced]:
     """Read a test file. Raises RuleError with file and line, and FileNotFoundError."""
     source = Source.read(path, RuleError)
     if not isinstance(source.data, list):
@@ -179,16 +209,32 @@ def read_samples(path: Path) -> list[Sample]:
     return [_sample(source, index, raw) for index, raw in enumerate(source.data)]
 
 
-def _sample(source: Source, index: int, raw: Any) -> Sample:
+def _sample(source: Source, index: int, raw: Any) -> Sample | Sequenced:
     case = source.convert(raw, Case, (index,))
-    kind = case.event.get("kind")
+    if not case.events:
+        event, enrichment = _typed(source, (index,), case.event, case.enrichment)
+        given = frozenset(case.event) | frozenset(case.enrichment)
+        return Sample(case.name, event, enrichment, case.fires, given, case.rule)
+    happened = [
+        one
+        for number, step in enumerate(case.events)
+        for one in happenings(step, *_typed(source, (index, "events", number), step.event, step.enrichment))
+    ]
+    return Sequenced(case.name, tuple(sorted(happened, key=lambda one: one.event.time_us)), case.fires)
+
+
+def _typed(
+    source: Source, place: Place, event: dict[str, Any], enrichment: dict[str, Any]
+) -> tuple[AnyEvent, Enrichment]:
+    kind = event.get("kind")
     if kind not in KINDS:
-        raise source.fail((index, "event", "kind"), f"unknown kind {kind}", did_you_mean(str(kind), KINDS))
-    for part, known in (("event", {"kind", *event_fields(kind)}), ("enrichment", ENRICHED)):
-        for name in getattr(case, part):
+        raise source.fail((*place, "event", "kind"), f"unknown kind {kind}", did_you_mean(str(kind), KINDS))
+    for part, given, known in (
+        ("event", event, {"kind", *event_fields(kind)}),
+        ("enrichment", enrichment, ENRICHED),
+    ):
+        for name in given:
             if name not in known:
-                raise source.fail((index, part, name), f"unknown field {name}", did_you_mean(name, known))
-    event: Event = source.convert({"time_us": _TIME_US, **case.event}, AnyEvent, (index, "event"))  # type: ignore[arg-type]
-    enrichment = source.convert(case.enrichment, Enrichment, (index, "enrichment"))
-    given = frozenset(case.event) | frozenset(case.enrichment)
-    return Sample(case.name, event, enrichment, case.fires, given)  # type: ignore[arg-type]
+                raise source.fail((*place, part, name), f"unknown field {name}", did_you_mean(name, known))
+    made: AnyEvent = source.convert({"time_us": TIME_US, **event}, AnyEvent, (*place, "event"))  # type: ignore[arg-type]
+    return made, source.convert(enrichment, Enrichment, (*place, "enrichment"))
