@@ -21,7 +21,7 @@ from agent.link import Link
 from agent.mailbox import Mailbox
 from agent.outbox import Outbox
 from agent.policy_keeper import open_policy
-from agent.reports import LinkChanged, OrderArrived, PolicyArrived, Refused, Report, TrustChanged
+from agent.reports import DutyTold, LinkChanged, OrderArrived, PolicyArrived, Refused, Report, TrustChanged
 from protocol.messages import (
     Heartbeat,
     HeartbeatReply,
@@ -71,6 +71,7 @@ class Uplink(threading.Thread):
         self._failures = 0
         self._ending = threading.Event()
         self._spool_retry_s = 0.0
+        self._watch: tuple[str, ...] | None = None
 
     @property
     def connected(self) -> bool:
@@ -207,6 +208,9 @@ class Uplink(threading.Thread):
                 self._failures = 0
                 self._report(LinkChanged(up=True))
             self._control.answered(message)
+            if message.watch != self._watch:
+                self._watch = message.watch
+                self._report(DutyTold(message.watch))
         elif isinstance(message, OrderDelivery):
             self._report(OrderArrived(message.document))
         elif isinstance(message, PolicyBundle):

@@ -113,6 +113,13 @@ class Bed:
         """
         self._describe(f"P: {self.path(port)}/{port}:1.0/net/{name}\nE: SUBSYSTEM=net\nE: INTERFACE={name}\n")
 
+    def wireless(self, name: str) -> None:
+        """A wireless adapter on the board; the interface itself is whatever has that name."""
+        place = f"/devices/pci0000:00/0000:00:1c.0/net/{name}"
+        self._describe(
+            f"P: {place}\nE: SUBSYSTEM=net\nE: INTERFACE={name}\nE: DEVTYPE=wlan\nL: phy80211=../../ieee80211/phy0\n"
+        )
+
     def hid(self, port: str, report: bytes) -> None:
         """The HID driver binds to the first interface."""
         child = f"{self.path(port)}/{port}:1.0/0003:1234:5678.0001"

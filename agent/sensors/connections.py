@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
+from agent.connection_folds import Folder, by_person, by_process, service_of
 from agent.platform.linux.ruleset import DENY, LOG_GROUP, OPEN, WATCH
 from agent.platform.ports import Packet, PacketLog, ProcessInfo, Sockets, UnsupportedError
 from agent.sensors import POLLIN, Sensor
@@ -19,36 +20,10 @@ if TYPE_CHECKING:
     from agent.platform import Platform
 
 Seen = ConnectionBlocked | ConnectionOpened
-Key = tuple[type[Seen], int, str, int, str]
-_FOLDED = 4096
-"""Distinct repeats that are kept before they are reported ahead of the tick."""
+_WINDOW_TICKS = 60
+"""Repeats of what was not stopped are told once a minute."""
+_DNS = 53
 _ACTIONS: dict[str, Action] = {DENY: "blocked", WATCH: "observed", OPEN: "allowed"}
-
-
-class Folder:
-    """Repeats of one event within a second become its ``count``. The first is reported at once. Pure."""
-
-    def __init__(self) -> None:
-        self._first: set[Key] = set()
-        self._repeats: dict[Key, Seen] = {}
-
-    def fold(self, event: Seen) -> list[Seen]:
-        """What is to be reported now."""
-        key = (type(event), event.pid, event.dest_ip, event.dest_port, event.protocol)
-        if key not in self._first:
-            due = self.flush() if len(self._first) >= _FOLDED else []
-            self._first.add(key)
-            return [*due, event]
-        held = self._repeats.get(key)
-        self._repeats[key] = msgspec.structs.replace(held, count=held.count + 1) if held else event
-        return []
-
-    def flush(self) -> list[Seen]:
-        """The second is over: the repeats, each with how many there were. A key that went on stays folded."""
-        due = list(self._repeats.values())
-        self._first = set(self._repeats)
-        self._repeats = {}
-        return due
 
 
 class ConnectionsSensor(Sensor):
@@ -59,17 +34,20 @@ class ConnectionsSensor(Sensor):
     emits: ClassVar[tuple[type[Event], ...]] = (ConnectionOpened, ConnectionBlocked)
     doc: ClassVar[Text] = Text(
         ja="パケットフィルタの記録から、許可・遮断した通信を、プロセスと利用者とともに報告する。"
-        "遮断したTCPはソケットも直ちに終了させる。",
+        "遮断したTCPはソケットも直ちに終了させる。許可した通信は、利用者・プログラム・宛先・ポートごとに1分単位でまとめる。",
         en="Reports connections allowed and stopped, from the packet filter's log, with process and user. "
-        "The socket of a stopped TCP connection is ended at once.",
+        "The socket of a stopped TCP connection is ended at once. Allowed connections are folded by minute, user, program, "
+        "destination and port.",
     )
     limits: ClassVar[Text] = Text(
         ja="着信、ループバック、収集サーバへの通信は報告しない。パケットソケット（AF_PACKET）で送られたものは見えない。"
         "終了済みで実行記録もないプロセスの実行ファイルは [名前] と表示する。"
-        "BPFが使えないPCでは、すぐ終了するUDP・ICMPの送信元プロセスは分からない。",
+        "BPFが使えないPCでは、すぐ終了するUDP・ICMPの送信元プロセスは分からない。宛先の名前は、端末が53番ポートで引いた場合だけ分かる。"
+        "用途（service）はポート番号で判断する。",
         en="Inbound, loopback and collector traffic is not reported. What is sent through packet sockets (AF_PACKET) is "
         "not seen. The executable of a process that is gone and was not recorded is shown as [name]. Without BPF, "
-        "senders of UDP and ICMP that end at once stay unknown.",
+        "senders of UDP and ICMP that end at once stay unknown. The name of a destination is known only where the PC looked it "
+        "up over port 53; the service is judged by the port.",
     )
     example: ClassVar[Event] = ConnectionBlocked(
         time_us=1_790_000_000_000_000,
@@ -85,6 +63,8 @@ class ConnectionsSensor(Sensor):
         src_port=51514,
         dest_ip="203.0.113.7",
         dest_port=443,
+        dest_name="files.example",
+        service="web",
         latency_us=640,
         attribution="bpf",
     )
@@ -93,7 +73,9 @@ class ConnectionsSensor(Sensor):
     def __init__(self, platform: Platform) -> None:
         super().__init__(platform)
         self._log: PacketLog | None = None
-        self._folder = Folder()
+        self._stopped: Folder[ConnectionBlocked] = Folder(by_process)
+        self._opened: Folder[ConnectionOpened] = Folder(by_person)
+        self._ticks = 0
 
     @property
     def _sockets(self) -> Sockets:
@@ -117,12 +99,23 @@ class ConnectionsSensor(Sensor):
             return
         for packet in self._log.packets():
             if packet.prefix in _ACTIONS:
-                yield from self._folder.fold(self._event(packet))
+                event = self._event(packet)
+                if isinstance(event, ConnectionOpened):
+                    yield from self._opened.fold(event)
+                else:
+                    yield from self._stopped.fold(event)
 
     def _event(self, packet: Packet) -> Seen:
-        """Attribute first, while the socket waits in SYN-SENT; then end it."""
+        """Attribute first, while the socket waits in SYN-SENT; then end it; then all the rest."""
         started = time.perf_counter_ns()
         info, how = self._sockets.owner(packet)
+        if packet.prefix == DENY and packet.protocol == "tcp":
+            self._end(packet)
+        latency_us = (time.perf_counter_ns() - started) // 1000
+        actor = self._actor(packet, info)
+        names = self.platform.names
+        if packet.dest_port == _DNS:
+            names.asked((packet.dest_ip, packet.src_port, packet.protocol), actor)
         facts: dict[str, Any] = {
             "time_us": self.platform.now_us(),
             "action": _ACTIONS[packet.prefix],
@@ -132,14 +125,13 @@ class ConnectionsSensor(Sensor):
             "dest_ip": packet.dest_ip,
             "dest_port": packet.dest_port,
             "direction": packet.direction,
-            **_actor(packet, info),
+            "service": service_of(packet.protocol, packet.dest_port),
+            "dest_name": names.name_of(packet.dest_ip),
+            **msgspec.structs.asdict(actor),
         }
         if packet.prefix != DENY:
             return ConnectionOpened(**facts)
-        if packet.protocol == "tcp":
-            self._end(packet)
-        latency = (time.perf_counter_ns() - started) // 1000
-        return ConnectionBlocked(**facts, attribution=how, latency_us=latency)
+        return ConnectionBlocked(**facts, attribution=how, latency_us=latency_us)
 
     def _end(self, packet: Packet) -> None:
         """Ending the socket is a courtesy to the program: the packet itself was dropped by the kernel already."""
@@ -149,24 +141,18 @@ class ConnectionsSensor(Sensor):
             return
 
     def tick(self) -> Iterable[Event]:
-        """Report the repeats of the last second."""
-        return self._folder.flush()
+        """Report the repeats: of what was stopped those of the last second, of the rest those of the last minute."""
+        self._ticks += 1
+        opened = self._opened.flush() if self._ticks % _WINDOW_TICKS == 0 else []
+        return [*self._stopped.flush(), *opened]
 
     def close(self) -> None:
         if self._log:
             self._log.close()
             self._log = None
 
-
-def _actor(packet: Packet, info: ProcessInfo | None) -> dict[str, object]:
-    """Fields of the process; of an unknown one at least the uid, which NFLOG always has."""
-    if info is None:
-        return {"uid": packet.uid}
-    return {
-        "pid": info.pid,
-        "ppid": info.ppid,
-        "exe": info.exe,
-        "cmdline": info.cmdline,
-        "uid": info.uid if info.uid >= 0 else packet.uid,
-        "user": info.user,
-    }
+    def _actor(self, packet: Packet, info: ProcessInfo | None) -> ProcessInfo:
+        """The process; of an unknown or unseen one at least the user, whom NFLOG always has."""
+        found = info or ProcessInfo(pid=0)
+        uid = found.uid if found.uid >= 0 else packet.uid
+        return msgspec.structs.replace(found, uid=uid, user=found.user or self.platform.processes.user(uid))

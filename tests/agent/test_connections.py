@@ -20,10 +20,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.connection_folds import Folder, by_process
 from agent.enforcers.firewall import FirewallEnforcer
 from agent.platform import Platform
 from agent.platform.ports import OverflowedError
-from agent.sensors.connections import ConnectionsSensor, Folder
+from agent.sensors.connections import ConnectionsSensor
 from policies.model import Destination
 from protocol.events import ConnectionBlocked, ConnectionOpened, Event
 from tests.agent.firewall_lab import view
@@ -272,7 +273,7 @@ EVENTS = st.builds(
 @given(st.lists(st.one_of(EVENTS, st.none()), max_size=60))
 def test_folding_loses_nothing_and_reports_the_first_at_once(steps: list[ConnectionBlocked | None]) -> None:
     """None is a tick."""
-    folder = Folder()
+    folder: Folder[ConnectionBlocked] = Folder(by_process)
     given_, told = Counter[bytes](), Counter[bytes]()
     told_before: set[bytes] = set()
     for step in steps:
@@ -293,7 +294,7 @@ def test_folding_loses_nothing_and_reports_the_first_at_once(steps: list[Connect
 
 
 def test_folding_is_bounded() -> None:
-    folder = Folder()
+    folder: Folder[ConnectionBlocked] = Folder(by_process)
     for turn in range(10_000):
         folder.fold(ConnectionBlocked(time_us=1, pid=turn // 2))
     assert len(folder._first) <= 4096

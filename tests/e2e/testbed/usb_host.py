@@ -2,7 +2,7 @@
 
 Runs on the PC under ``LD_PRELOAD=libumockdev-preload.so.0`` as ``python -m tests.e2e.testbed.usb_host``. Says
 ``{"ready": FOLDER}``; whoever is started with ``UMOCKDEV_DIR=FOLDER`` and the same preload sees the devices. Then one JSON
-command a line: ``{"plug": PORT, "serial": …}`` · ``{"unplug": PORT}`` · ``{"authorized": PORT}`` → ``{"value": "0"}``.
+command a line: ``{"plug": PORT, "serial": …}`` · ``{"unplug": PORT}`` · ``{"wireless": NAME}`` · ``{"authorized": PORT}`` → ``{"value": "0"}``.
 """
 
 from __future__ import annotations
@@ -49,6 +49,10 @@ class UsbHost:
         """What the device's ``authorized`` file says: ``0`` or ``1``."""
         return str(self._ask(authorized=port)["value"])
 
+    def wireless(self, name: str) -> None:
+        """Say that an interface is a wireless adapter."""
+        self._ask(wireless=name)
+
     def close(self) -> None:
         """End the process on the PC."""
         self._process.kill()
@@ -71,6 +75,8 @@ def main() -> None:
             bed.plug(command["plug"], STICK._replace(serial=command["serial"]))
         elif "unplug" in command:
             bed.unplug(command["unplug"])
+        elif "wireless" in command:
+            bed.wireless(command["wireless"])
         else:
             answer["value"] = bed.attribute(command["authorized"], "authorized")
         print(json.dumps(answer), flush=True)
