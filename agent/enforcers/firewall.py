@@ -17,6 +17,8 @@ import re
 from typing import TYPE_CHECKING, ClassVar
 
 from agent.enforcers import Enforcer, Outcome, Verdict
+from agent.enforcers.firewall_grants import orphaned
+from agent.enforcers.firewall_names import named_destinations
 from agent.identity import TRUST_FILE, Identity
 from agent.platform.linux.ruleset import TABLE, Collector, Grant, render
 from agent.platform.ports import FirewallWatch, OverflowedError, Packet, Readiness, UnsupportedError
@@ -60,6 +62,10 @@ class FirewallEnforcer(Enforcer):
         self._policy: PolicyView | None = None
         self._wanted = ""
         """Text that was applied; empty = the table should not be there."""
+        self._granted: list[Grant] = []
+        """Grants of that text."""
+        self._learnt = 0
+        """How many addresses were known by name when grants were made."""
         self._listing = ""
         self._watch: FirewallWatch | None = None
         self._ticks = 0
@@ -90,14 +96,29 @@ class FirewallEnforcer(Enforcer):
 
     def _bring(self, policy: PolicyView) -> None:
         self._due_us = policy.next_change_us(self.platform.now_us())
-        self._load(self._text(policy))
+        self._learnt, now_us = self.platform.names.learnt, self.platform.now_us()
+        named = named_destinations(policy, self.platform, now_us)
+        grants = self._grants([*policy.destinations(now_us), *named])
+        self._load(self._text(policy, grants))
+        before, self._granted = self._granted, grants
+        if policy.setting("connections").mode == "enforce":
+            self._end_orphans(before)
 
-    def _text(self, policy: PolicyView) -> str:
+    def _text(self, policy: PolicyView, grants: list[Grant]) -> str:
         setting: Setting = policy.setting("connections")
         if setting.mode == "off":
             return ""
-        grants = self._grants(policy.destinations(self.platform.now_us()))
         return render(grants, setting.mode, self._collector(), owned=setting.fail == "open")
+
+    def _end_orphans(self, before: list[Grant]) -> None:
+        """End what is still open to destinations no longer granted.
+
+        Nothing more gets out of them, but the other side could still send.
+        """
+        doomed = orphaned(before, self._granted, self._known.addresses)
+        if doomed is not None:
+            with contextlib.suppress(UnsupportedError):  # then they are dead when they next send
+                self.platform.sockets.destroy_where(doomed)
 
     def _collector(self) -> Collector:
         """Literal addresses out of the trust root; what was known stays when that cannot be read."""
@@ -154,7 +175,7 @@ class FirewallEnforcer(Enforcer):
 
     def clean(self) -> None:
         """Remove the table, whoever made it."""
-        self._policy, self._wanted, self._listing = None, "", ""
+        self._policy, self._wanted, self._listing, self._granted = None, "", "", []
         firewall = self.platform.firewall
         if TABLE in firewall.tables():
             firewall.apply(_DELETE)
@@ -227,6 +248,13 @@ class FirewallEnforcer(Enforcer):
         self._ticks += 1
         known = self._known
         over = self._due_us is not None and self.platform.now_us() >= self._due_us
-        if over or self._collector() != known:
+        if over or self._collector() != known or self._knows_more(self._policy):
             self._bring(self._policy)
         return self._repair("") if self._ticks % _CHECK_TICKS == 0 else []
+
+    def _knows_more(self, policy: PolicyView) -> bool:
+        """Whether addresses were learnt since, and some destination is permitted by name."""
+        if not policy.named_destinations(self.platform.now_us()):
+            return False
+        self.platform.names.settle()
+        return self.platform.names.learnt != self._learnt

@@ -68,6 +68,10 @@ class LinuxFirewall:
                 raise
             return ""
 
+    def chains(self) -> str:
+        """Raises OSError when this process may not look."""
+        return self._list("chains")
+
     def close(self) -> None:
         """Free the library's context; tables with an owner flag go with it."""
         self._lazy = None

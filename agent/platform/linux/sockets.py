@@ -10,7 +10,7 @@ import ipaddress
 import os
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -25,6 +25,7 @@ _REQUEST_HEAD = struct.Struct("=BBBBI")
 _ANY_STATE = 0xFFFFFFFF
 _WITH_PEER = _ANY_STATE & ~(1 << 6 | 1 << 7 | 1 << 10)
 """All TCP states but TIME_WAIT, CLOSE and LISTEN; of UDP the connected ones."""
+_LISTENING = 1 << 10
 _NUMBERS = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP}
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -236,19 +237,47 @@ class LinuxSockets:
             return False
         return True
 
+    def destroy_where(self, doomed: Callable[[Packet], bool]) -> int:
+        """A socket on a port that somebody listens at is taken for an accepted one."""
+        accepting = {
+            (found.family, int.from_bytes(found.identity[:2])) for found in self._dump("tcp", _LISTENING)
+        }
+        ended = 0
+        for protocol in _NUMBERS:
+            for found in self._dump(protocol, _WITH_PEER):
+                src_port, dest_port = struct.unpack_from(">HH", found.identity)
+                if (found.family, src_port) in accepting or not self._is_foreign(found):
+                    continue
+                packet = Packet(
+                    prefix="",
+                    protocol=protocol,
+                    src_ip=found.src,
+                    src_port=src_port,
+                    dest_ip=found.dest,
+                    dest_port=dest_port,
+                    uid=found.uid,
+                )
+                ended += doomed(packet) and self._end(found)
+        return ended
+
     def destroy_all_but(self, addresses: tuple[str, ...]) -> int:
         """Traffic to an own address stays on loopback, so those sockets are left as well."""
         kept = {str(ipaddress.ip_address(address)) for address in addresses}
         ended = 0
-        for family in (socket.AF_INET, socket.AF_INET6):
-            for protocol in _NUMBERS.values():
-                identity = bytes(48)
-                body = self._body(family, protocol, identity, _WITH_PEER)
-                for message in self._diag.request(_BY_FAMILY, DUMP, body):
-                    found = parse_diag(message.body, protocol)
-                    if found and found.dest not in kept and self._is_foreign(found):
-                        ended += self._end(found)
+        for protocol in _NUMBERS:
+            for found in self._dump(protocol, _WITH_PEER):
+                if found.dest not in kept and self._is_foreign(found):
+                    ended += self._end(found)
         return ended
+
+    def _dump(self, protocol: str, states: int) -> Iterator[DiagSocket]:
+        """All sockets of a protocol in these states, v4 and v6."""
+        number = _NUMBERS[protocol]
+        for family in (socket.AF_INET, socket.AF_INET6):
+            body = self._body(family, number, bytes(48), states)
+            for message in self._diag.request(_BY_FAMILY, DUMP, body):
+                if found := parse_diag(message.body, number):
+                    yield found
 
     @staticmethod
     def _is_foreign(found: DiagSocket) -> bool:

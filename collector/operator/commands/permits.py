@@ -1,72 +1,113 @@
-"""permits list | grant | revoke. With the policy key at hand the release follows at once."""
+"""permits list | show | use | grant | renew | revoke | release. With the policy key at hand the release follows at once."""
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from collector.operator import output
-from collector.operator.client import Api
-from collector.operator.commands.alerts import moment_us
-from collector.operator.commands.common import Json, PassphraseFile, Yes, connect, duration_us, ground_of
-from collector.operator.commands.policy import DONE, sign_release
-from collector.operator.commands.registers import filled
-from collector.operator.texts import say, state, t
-from protocol.text import Text
+from collector.operator.commands.common import (
+    Json,
+    PassphraseFile,
+    ReasonOption,
+    Yes,
+    connect,
+    duration_us,
+    ground_of,
+)
+from collector.operator.commands.permit_parts import (
+    COLUMNS,
+    DONE,
+    STEPS,
+    UP_TO_DATE,
+    USES,
+    Basis,
+    Condition,
+    ContractOption,
+    KeyOption,
+    KindArgument,
+    Many,
+    NoConfidential,
+    PermitArgument,
+    ReadOnly,
+    What,
+    begin_us,
+    end_us,
+    finish,
+    pairs,
+    permit_row,
+    scope_of,
+    step_row,
+    subject_of,
+    use_row,
+)
+from collector.operator.permit_signing import release_permits
+from collector.operator.texts import say, t
 
 Value = Annotated[str, typer.Option(help=t("対象", "what is permitted"))]
-Many = Annotated[
-    list[str] | None,
-    typer.Option(help=t("範囲（繰り返せる。なければどこでも）", "scope (repeatable; default: everywhere)")),
-]
-KeyOption = Annotated[
-    Path | None, typer.Option("--key", help=t("方針の署名鍵。すぐに配る", "policy key: release at once"))
-]
-COLUMNS = (
-    (Text("許可", "permit"), "id"),
-    (Text("種類", "kind"), "kind"),
-    (Text("状態", "state"), "state"),
-    (Text("対象", "subject"), "subject"),
-    (Text("範囲", "scope"), "scope"),
-    (Text("申請", "applicant"), "applicant"),
-    (Text("許可者", "approver"), "approver"),
-    (Text("条", "article"), "article"),
-    (Text("まで", "until"), "until"),
-    (Text("理由", "reason"), "reason"),
-)
-DUE = Text(
-    "端末にはまだ届いていません。署名して配ってください: sekisho policy apply --key FILE",
-    "PCs do not know yet. Sign and release: sekisho policy apply --key FILE",
-)
+Approver = Annotated[str, typer.Option(help=t("許可者（別の人）", "approver (somebody else)"))]
+Why = Annotated[str, typer.Option("--reason", help=t("理由", "why"))]
+Until = Annotated[str, typer.Option(help=t("まで（30d、2027-03-31）", "until (30d, 2027-03-31)"))]
 
 
 def list_permits(
     context: typer.Context,
     *,
-    only: Annotated[str, typer.Option("--state", help="pending | granted | expired | revoked")] = "",
+    only: Annotated[
+        str, typer.Option("--state", help="pending | granted | expired | renewed | revoked")
+    ] = "",
+    kind: Annotated[str, typer.Option(help=t("種類", "kind"))] = "",
+    expiring: Annotated[
+        str, typer.Option(help=t("この間に切れるもの（30d）", "those that end within this (30d)"))
+    ] = "",
     json: Json = False,
 ) -> None:
     """List permits."""
+    within = duration_us(expiring, "--expiring") if expiring else None
     with connect(context) as api:
-        found = api.get("/permits", only=only)
+        found = api.get("/permits", only=only, kind=kind, expiring_us=within)
     if json:
         output.json(found)
     else:
-        output.table(COLUMNS, map(_row, found))
+        output.table(COLUMNS, map(permit_row, found))
+
+
+def show(context: typer.Context, permit: PermitArgument, *, json: Json = False) -> None:
+    """Show a permit with its paper trail and use log."""
+    with connect(context) as api:
+        found = api.get(f"/permits/{permit}")
+    if json:
+        output.json(found)
+        return
+    output.table(COLUMNS, [permit_row(found["permit"])])
+    output.line("")
+    output.table(STEPS, map(step_row, found["trail"]))
+    output.line("")
+    output.table(USES, map(use_row, found["uses"]))
+
+
+def use(context: typer.Context, permit: PermitArgument, *, json: Json = False) -> None:
+    """Show the use log of a permit."""
+    with connect(context) as api:
+        found = api.get(f"/permits/{permit}/use")
+    if json:
+        output.json(found)
+    else:
+        output.table(USES, map(use_row, found))
 
 
 def grant(
     context: typer.Context,
-    kind: Annotated[str, typer.Argument(help="device | medium | software | destination")],
+    kind: KindArgument,
     *,
     applicant: Annotated[str, typer.Option(help=t("申請者", "applicant"))],
-    approver: Annotated[str, typer.Option(help=t("許可者（別の人）", "approver (somebody else)"))],
+    approver: Approver,
     ground: Annotated[str, typer.Option(help=t("条例:条", "ordinance:article"))],
-    reason: Annotated[str, typer.Option(help=t("理由", "why"))],
-    until: Annotated[str, typer.Option(help=t("まで（30d、2027-03-31）", "until (30d, 2027-03-31)"))],
+    reason: Why,
+    until: Until,
     begin: Annotated[
         str, typer.Option("--from", help=t("から（日付。なければ今）", "from (date; default: now)"))
     ] = "",
@@ -83,115 +124,127 @@ def grant(
         int, typer.Option(min=0, max=65535, help=t("宛先の口（0 = すべて）", "port (0 = any)"))
     ] = 0,
     protocol: Value = "",
+    what: What = None,
     device_class: Annotated[str, typer.Option(help=t("機器の種類", "device class"))] = "",
     host: Many = None,
     user: Many = None,
     section: Many = None,
     zone: Many = None,
-    read_only: Annotated[bool, typer.Option("--read-only", help=t("読むだけ", "reading only"))] = False,
+    read_only: ReadOnly = False,
+    no_confidential: NoConfidential = False,
+    condition: Condition = None,
+    basis: Basis = "",
+    contract: ContractOption = None,
     key: KeyOption = None,
     passphrase_file: PassphraseFile = None,
     yes: Yes = False,
     json: Json = False,
 ) -> None:
     """Enter a granted permit."""
-    cited, (vendor, _, product) = ground_of(ground), usb.partition(":")
-    names = (
-        "device_id",
-        "serial",
-        "media_id",
-        "fs_uuid",
-        "source",
-        "package",
-        "digest",
-        "network",
-        "port",
-        "protocol",
-    )
-    values = (device_id, serial, media_id, fs_uuid, source, package, digest, network, port, protocol)
-    from_us = moment_us(begin, "--from", time.time_ns() // 1000) if begin else time.time_ns() // 1000
+    cited, (vendor, _, product), from_us = ground_of(ground), usb.partition(":"), begin_us(begin)
+    given = {
+        "device_id": device_id, "vendor_id": vendor, "product_id": product, "serial": serial, "media_id": media_id,
+        "fs_uuid": fs_uuid, "source": source, "package": package, "digest": digest, "network": network, "port": port,
+        "protocol": protocol,
+    }  # fmt: skip
     body = {
         "kind": kind,
-        "subject": {**dict(zip(names, values, strict=True)), "vendor_id": vendor, "product_id": product},
-        "scope": {"agents": host or [], "users": user or [], "sections": section or [], "zones": zone or []},
+        "subject": {**given, **subject_of(what)},
+        "scope": scope_of(host, user, section, zone),
         "applicant": applicant,
         "approver": approver,
         "ordinance": cited.ordinance,
         "article": cited.article,
         "reason": reason,
         "from_us": from_us,
-        "until_us": _end_us(until, from_us),
+        "until_us": end_us(until, from_us),
         "read_only": read_only,
+        "no_confidential": no_confidential,
+        "conditions": condition or [],
         "device_class": device_class,
+        "basis": basis,
+        "contract": pairs(contract, "--contract"),
     }
     with connect(context) as api:
-        _finish(api, api.post("/permits", body), key, passphrase_file, yes=yes, json=json)
+        finish(api, api.post("/permits", body), key, passphrase_file, yes=yes, json=json)
 
 
-def _end_us(text: str, from_us: int) -> int:
-    """A date, or a duration counted from the beginning."""
-    if "-" in text:
-        return moment_us(text, "--until", from_us)
-    return from_us + duration_us(text, "--until")
-
-
-def revoke(
+def renew(
     context: typer.Context,
-    permit: Annotated[str, typer.Argument(help=t("許可の番号", "id of the permit"))],
+    permit: PermitArgument,
     *,
-    reason: Annotated[str, typer.Option(help=t("理由", "why"))],
+    approver: Approver,
+    reason: Why,
+    until: Annotated[
+        str,
+        typer.Option(help=t("まで（日付、または今から 365d）", "until (a date, or 365d from now)")),
+    ],
     key: KeyOption = None,
     passphrase_file: PassphraseFile = None,
     yes: Yes = False,
     json: Json = False,
 ) -> None:
-    """Take a permit back; with --key it is gone from PCs at once."""
+    """Grant a permit anew: it goes on from its end, with the same conditions, under the same article."""
+    body = {"approver": approver, "reason": reason, "until_us": end_us(until, time.time_ns() // 1000)}
+    with connect(context) as api:
+        finish(api, api.post(f"/permits/{permit}/renew", body), key, passphrase_file, yes=yes, json=json)
+
+
+def revoke(
+    context: typer.Context,
+    permit: PermitArgument,
+    *,
+    reason: Why,
+    key: KeyOption = None,
+    passphrase_file: PassphraseFile = None,
+    yes: Yes = False,
+    json: Json = False,
+) -> None:
+    """Take a permit back; with --key it is gone from PCs at once, and nothing else is released with it."""
     with connect(context) as api:
         changed = api.post(f"/permits/{permit}/revoke", {"reason": reason})
-        _finish(api, changed, key, passphrase_file, yes=yes, json=json)
+        finish(api, changed, key, passphrase_file, yes=yes, json=json, extent="revoked")
 
 
-def _finish(
-    api: Api,
-    changed: dict[str, Any],
-    key: Path | None,
-    passphrase_file: Path | None,
+def release(
+    context: typer.Context,
     *,
-    yes: bool,
-    json: bool,
+    key: Annotated[Path, typer.Option("--key", help=t("方針の署名鍵", "policy key"))],
+    revoked: Annotated[
+        bool, typer.Option("--revoked", help=t("取り消しだけ", "only take away what was revoked"))
+    ] = False,
+    reason: ReasonOption = "",
+    passphrase_file: PassphraseFile = None,
+    yes: Yes = False,
+    json: Json = False,
 ) -> None:
-    """Show the permit, and release when the key is at hand."""
-    permit = changed["permit"]
-    if not json:
-        output.table(COLUMNS, [_row(permit)])
-    released = None
-    if key is not None:
-        released = sign_release(api, key, passphrase_file, f"{permit['id']}: {permit['state']}", yes=yes)
-    if json:
-        output.json(
-            {**changed, "release_due": changed["release_due"] and released is None, "release": released}
+    """Bring PCs to the register of permits, without any other change of the policy."""
+    with connect(context) as api:
+        released = release_permits(
+            api,
+            key,
+            passphrase_file,
+            reason=reason or "permits release",
+            yes=yes,
+            extent="revoked" if revoked else "all",
         )
-    elif released is not None:
-        output.line(say(DONE, generation=released["generation"], digest=released["digest"][:12]))
+    if json:
+        output.json(released)
+    elif released:
+        for one in released:
+            output.line(say(DONE, generation=one["generation"], digest=one["digest"][:12]))
     else:
-        output.aside(say(DUE))
-
-
-def _row(permit: dict[str, Any]) -> dict[str, str]:
-    return {
-        **{name: str(permit[name]) for name in ("id", "kind", "applicant", "approver", "reason")},
-        "state": state(permit["state"]),
-        "subject": filled(permit["subject"]),
-        "scope": filled(permit["scope"]),
-        "article": f"{permit['ordinance']} {permit['article']}",
-        "until": output.when(permit["until_us"]),
-    }
+        output.aside(say(UP_TO_DATE))
 
 
 def add_to(app: typer.Typer) -> None:
     """Hang the commands into ``app``."""
     group = typer.Typer(no_args_is_help=True, help=t("許可", "permits"))
     group.command("list", help=t("許可の一覧", "list permits"))(list_permits)
+    group.command(help=t("許可の経緯と使用記録", "a permit, its paper trail and use log"))(show)
+    group.command(help=t("許可の使用記録", "use log of a permit"))(use)
     group.command(help=t("許可を登録する", "enter a granted permit"))(grant)
+    group.command(help=t("許可を更新する", "grant a permit anew"))(renew)
     group.command(help=t("許可を取り消す", "take a permit back"))(revoke)
+    group.command(help=t("許可だけを端末に配る", "release permits only"))(release)
     app.add_typer(group, name="permits")

@@ -2,14 +2,17 @@ from collections.abc import Mapping
 
 import pytest
 from msgspec.structs import replace
+from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from collector.registers import people, permits
+from collector.registers import people, permit_release, permits
 from collector.registers.models import PermitRow
-from collector.registers.permits import REMEMBERED_US
+from collector.registers.permit_release import ACCOUNT_REMEMBERED_US, REMEMBERED_US
+from collector.registers.trail import trail_of
+from policies.granting import Contract, PermitError, PermitRequest
 from policies.model import Scope, Subject
 from policies.ordinance import Ordinance
-from policies.permits import PermitError, PermitRequest
 from policies.shipped import load_shipped
 from protocol.refusal import RefusedError
 
@@ -44,9 +47,9 @@ def grant(session: Session, request: PermitRequest = REQUEST, **fields: object) 
 
 
 def test_a_granted_permit_reaches_the_policy_with_its_article(registered: Session) -> None:
-    row = grant(registered, read_only=True)
+    row = grant(registered, terms=permits.Terms(read_only=True))
     assert (row.approver_role, row.granted_by) == ("agency", "it")
-    (permit,) = permits.bundle_permits(registered, ORDINANCES, NOW)
+    (permit,) = permit_release.bundle_permits(registered, ORDINANCES, NOW)
     assert (permit.id, permit.kind, permit.subject, permit.scope) == (
         row.id,
         "device",
@@ -111,8 +114,8 @@ def test_the_state_follows_from_time(registered: Session) -> None:
 def test_an_expired_permit_is_remembered_for_a_while(registered: Session) -> None:
     grant(registered)
     over = NOW + DAY_US + REMEMBERED_US
-    assert len(permits.bundle_permits(registered, ORDINANCES, over - 1)) == 1
-    assert permits.bundle_permits(registered, ORDINANCES, over) == ()
+    assert len(permit_release.bundle_permits(registered, ORDINANCES, over - 1)) == 1
+    assert permit_release.bundle_permits(registered, ORDINANCES, over) == ()
 
 
 def test_a_revoked_permit_is_gone_from_releases_and_stays_on_record(registered: Session) -> None:
@@ -120,10 +123,105 @@ def test_a_revoked_permit_is_gone_from_releases_and_stays_on_record(registered: 
     with pytest.raises(RefusedError, match="bad_value"):
         permits.revoke(registered, row.id, reason=" ", revoked_by="it", now_us=NOW + 1)
     permits.revoke(registered, row.id, reason="紛失", revoked_by="it", now_us=NOW + 1)
-    assert permits.bundle_permits(registered, ORDINANCES, NOW + 2) == ()
+    assert permit_release.bundle_permits(registered, ORDINANCES, NOW + 2) == ()
     (kept,) = permits.list_permits(registered, state="revoked", now_us=NOW)
     assert (kept.revoke_reason, kept.revoked_by, kept.revoked_us) == ("紛失", "it", NOW + 1)
     with pytest.raises(RefusedError, match="already_there"):
         permits.revoke(registered, row.id, reason="再度", revoked_by="it", now_us=NOW + 2)
     with pytest.raises(RefusedError, match="not_found"):
         permits.revoke(registered, "p-none", reason="x", revoked_by="it", now_us=NOW)
+
+
+def test_a_permit_is_renewed_under_the_same_conditions(registered: Session) -> None:
+    old = grant(registered, terms=permits.Terms(read_only=True, conditions=("施錠保管",)))
+    until = NOW + 3 * DAY_US
+    renewal = {"until_us": until, "approver": "suzuki", "reason": "継続", "granted_by": "it"}
+    new = permits.renew(registered, old.id, ORDINANCES, now_us=NOW + 1, **renewal)  # type: ignore[arg-type]
+    assert (new.renews, new.from_us, new.until_us) == (old.id, old.until_us, until)
+    assert (new.read_only, new.conditions, new.subject, new.scope) == (
+        True,
+        ["施錠保管"],
+        old.subject,
+        old.scope,
+    )
+    assert permits.successors(registered, [old.id]) == {old.id: new.id}
+    assert permits.state_of(old, old.until_us, renewed=True) == "renewed"
+    with pytest.raises(RefusedError, match="already_there"):
+        permits.renew(registered, old.id, ORDINANCES, now_us=NOW + 2, **renewal)  # type: ignore[arg-type]
+    permits.revoke(registered, new.id, reason="誤り", revoked_by="it", now_us=NOW + 2)
+    assert permits.successors(registered, [old.id]) == {}
+    late = old.until_us + 5
+    again = permits.renew(registered, old.id, ORDINANCES, now_us=late, **renewal)  # type: ignore[arg-type]
+    assert again.from_us == late
+
+
+def test_a_revoked_permit_is_not_renewed(registered: Session) -> None:
+    row = grant(registered)
+    permits.revoke(registered, row.id, reason="紛失", revoked_by="it", now_us=NOW)
+    with pytest.raises(RefusedError, match="wrong_state"):
+        permits.renew(
+            registered, row.id, ORDINANCES, until_us=NOW + 9 * DAY_US, approver="suzuki", reason="x",
+            granted_by="it", now_us=NOW,
+        )  # fmt: skip
+
+
+def test_permits_that_end_soon_and_that_nothing_follows(registered: Session) -> None:
+    soon = grant(registered)
+    grant(registered, replace(REQUEST, until_us=NOW + 40 * DAY_US))
+    followed = grant(registered)
+    permits.renew(
+        registered, followed.id, ORDINANCES, until_us=NOW + 90 * DAY_US, approver="suzuki", reason="継続",
+        granted_by="it", now_us=NOW,
+    )  # fmt: skip
+    assert permits.expiring(registered, NOW, 30 * DAY_US) == [soon]
+    assert permits.expiring(registered, soon.until_us, 30 * DAY_US) == []
+
+
+def test_a_section_head_permits_for_the_own_section(registered: Session) -> None:
+    people.add_person(registered, "mori", "森", section="福祉課", roles=["section_head"])
+    with pytest.raises(PermitError, match="role_not_named"):
+        grant(registered, replace(REQUEST, approver="mori"))
+    people.update_person(registered, "mori", roles=["section_head", "network_manager"])
+    assert grant(registered, replace(REQUEST, approver="mori")).approver_role == "network_manager"
+
+
+def test_every_step_is_on_the_trail_for_good(registered: Session) -> None:
+    row = grant(registered)
+    permits.revoke(
+        registered, row.id, reason="紛失", revoked_by="it", now_us=NOW + 1, person="suzuki", office="ciso"
+    )
+    steps = trail_of(registered, permit_id=row.id)
+    assert [(one.step, one.state, one.person, one.office, one.operator) for one in steps] == [
+        ("grant", "granted", "suzuki", "agency", "it"),
+        ("revoke", "revoked", "suzuki", "ciso", "it"),
+    ]
+    for deed in ("UPDATE permit_steps SET reason = ''", "DELETE FROM permit_steps"):
+        with pytest.raises(IntegrityError, match="append-only"):
+            registered.execute(text(deed))
+
+
+CONTRACTOR = replace(
+    REQUEST,
+    kind="contractor",
+    subject=Subject(account="ext1"),
+    scope=Scope(),
+    article="第32条の2",
+    contract=Contract(number="R8-12", company="保守社", supervisor="sato"),
+    device_class="",
+)
+
+
+def test_a_contractors_account_ends_with_the_contract_or_before(registered: Session) -> None:
+    row = grant(registered, CONTRACTOR)
+    (account,) = permit_release.contractor_accounts(registered, NOW)
+    assert (account.user, account.kind, account.contract) == ("ext1", "contractor", "R8-12")
+    assert (account.section, account.until_us) == ("税務課", NOW + DAY_US)
+    late = row.until_us + ACCOUNT_REMEMBERED_US
+    assert len(permit_release.contractor_accounts(registered, late - 1)) == 1
+    assert permit_release.contractor_accounts(registered, late) == ()
+    longer = grant(registered, replace(CONTRACTOR, until_us=NOW + 5 * DAY_US))
+    assert permit_release.contractor_accounts(registered, NOW)[0].until_us == longer.until_us
+    permits.revoke(registered, longer.id, reason="解約", revoked_by="it", now_us=NOW + 7)
+    assert permit_release.contractor_accounts(registered, NOW)[0].until_us == row.until_us
+    permits.revoke(registered, row.id, reason="解約", revoked_by="it", now_us=NOW + 8)
+    assert permit_release.contractor_accounts(registered, NOW)[0].until_us == NOW + 8
