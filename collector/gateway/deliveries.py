@@ -7,12 +7,13 @@ long as the PC says it has an older one.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from collector.gateway.hub import Hub
 from collector.gateway.records import OrderDue
 from collector.gateway.roster import Member
+from collector.registers.releases import ALL, target_of
 from protocol.messages import OrderDelivery, TrustUpdate
 from protocol.signed import Signed
 from protocol.wire import encode
@@ -42,8 +43,8 @@ class Deliveries:
     def __init__(self, hub: Hub) -> None:
         self._lanes, self._roster, self._ledger, self._stats = hub.lanes, hub.roster, hub.ledger, hub.stats
         self._orders: dict[str, dict[str, _Due]] = {}
-        self.generation = 0
-        self._bundle = b""
+        self._meant: dict[str, int] = {}
+        self._bundles: dict[int, bytes] = {}
         self.serial = 0
         self._trust: list[bytes] = []
         self._pushed: dict[str, tuple[bytes, int, float]] = {}
@@ -61,12 +62,30 @@ class Deliveries:
                 mine[order.id] = _Due(order, encode(OrderDelivery(document=order.document)), now)
                 self._send_order(order.agent_id, mine[order.id], now)
 
-    def set_release(self, generation: int, frame: bytes) -> None:
-        """A new release: every connected PC that has an older one gets it."""
-        self.generation, self._bundle = generation, frame
+    def set_releases(self, meant: Mapping[str, int], bundles: Mapping[int, bytes]) -> None:
+        """Ring → generation, and the frames not held so far: every connected PC that has an older one gets its own."""
+        if meant == self._meant and not bundles and not self._roster.moved:
+            return
+        self._meant, self._roster.moved = dict(meant), False
+        frames = {**self._bundles, **bundles}
+        self._bundles = {one: frames[one] for one in meant.values()}
         for member in self._roster.members():
-            if member.beat is not None and member.beat.policy_generation < generation:
+            if member.beat is not None and member.beat.policy_generation < self.meant_for(member):
                 self._queue(member)
+
+    def meant_for(self, member: Member) -> int:
+        """Generation that a PC is meant to have, by its ring; 0 = none yet."""
+        return target_of(self._meant, member.ring)
+
+    @property
+    def generation(self) -> int:
+        """Generation for the PCs that are in no ring."""
+        return target_of(self._meant, ALL)
+
+    @property
+    def held(self) -> frozenset[int]:
+        """Generations whose frames are in memory."""
+        return frozenset(self._bundles)
 
     def set_trust(self, serial: int, documents: list[Signed]) -> None:
         """A new trust root: every connected PC gets all roots after the first, oldest first."""
@@ -85,9 +104,10 @@ class Deliveries:
         if self._lacks_trust(member) or self._lacks_bundle(member, now):
             self._queue(member)
 
-    def fetch(self, route: bytes, have: int) -> bool:
+    def fetch(self, member: Member, route: bytes, have: int) -> bool:
         """A PC asks for a bundle newer than it has: send it now. Returns whether there is one."""
-        return have < self.generation and self._lanes.send("control", route, self._bundle) != "gone"
+        meant = self.meant_for(member)
+        return have < meant and self._lanes.send("control", route, self._bundles[meant]) != "gone"
 
     def finished(self, order_id: str, agent_id: str) -> None:
         """There is a result: no more deliveries."""
@@ -138,18 +158,20 @@ class Deliveries:
             self._told_trust[member.id] = (member.control_route, self.serial)
 
     def _push_bundle(self, member: Member, now: float) -> None:
-        if self._lanes.send("control", member.control_route, self._bundle) == "sent":
-            self._pushed[member.id] = (member.control_route, self.generation, now)
+        meant = self.meant_for(member)
+        if self._lanes.send("control", member.control_route, self._bundles[meant]) == "sent":
+            self._pushed[member.id] = (member.control_route, meant, now)
             self._stats.counters["bundles_sent"] += 1
 
     def _lacks_trust(self, member: Member) -> bool:
         return bool(self._trust) and self._told_trust.get(member.id) != (member.control_route, self.serial)
 
     def _lacks_bundle(self, member: Member, now: float) -> bool:
-        if member.beat is None or member.beat.policy_generation >= self.generation:
+        meant = self.meant_for(member)
+        if member.beat is None or member.beat.policy_generation >= meant:
             return False
         route, generation, at = self._pushed.get(member.id, (b"", 0, 0.0))
-        same = route == member.control_route and generation == self.generation
+        same = route == member.control_route and generation == meant
         return not same or now - at >= BUNDLE_S
 
     def _queue(self, member: Member) -> None:

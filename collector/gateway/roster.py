@@ -37,6 +37,7 @@ class Member:
     seen: float = 0.0
     """Last heartbeat, monotonic seconds."""
     beat: Heartbeat | None = None
+    ring: str = ""
 
 
 class Row(NamedTuple):
@@ -47,6 +48,7 @@ class Row(NamedTuple):
     sign_key: bytes
     machine_id: str
     reason: str
+    ring: str = ""
 
 
 class Roster:
@@ -54,6 +56,8 @@ class Roster:
 
     def __init__(self) -> None:
         self._members: dict[str, Member] = {}
+        self.moved = False
+        """A PC went to another ring; whoever acts on it clears it."""
 
     def __len__(self) -> int:
         return len(self._members)
@@ -72,12 +76,14 @@ class Roster:
             member = self._members.get(row.id)
             if member is None:
                 member = self._members[row.id] = Member(row.id, row.status, row.sign_key, row.reason)
-                member.seat.machine_id = row.machine_id
+                member.seat.machine_id, member.ring = row.machine_id, row.ring
                 continue
             if row.reason != member.reason and row.reason.startswith(RELEASED):
                 member.seat = Seat()
                 member.other_addresses.clear()
             member.status, member.sign_key, member.reason = row.status, row.sign_key, row.reason
+            self.moved |= member.ring != row.ring
+            member.ring = row.ring
 
     def refusal(self, agent_id: str, lane: str) -> RefusalName | None:
         """Name of the refusal for this sender on ``control`` or ``data``; None = welcome.

@@ -12,10 +12,12 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from collector.registers.models import Asset
+from policies.machines import normal_mac
 from policies.model import Subject
 from protocol.refusal import RefusedError
 
-AssetKind = Literal["device", "medium", "pc"]
+AssetKind = Literal["device", "medium", "pc", "printer", "server", "network", "other"]
+"""``network``: switches, routers, access points; ``other``: whatever else has a MAC."""
 
 
 def add_asset(
@@ -106,8 +108,13 @@ def subject_map(subject: Subject) -> dict[str, str | int]:
     An empty subject would match everything.
     """
     filled = {name: value for name, value in msgspec.structs.asdict(subject).items() if value}
+    if "mac" in filled:
+        try:
+            filled["mac"] = normal_mac(filled["mac"])
+        except ValueError as error:
+            raise RefusedError("bad_value", str(error), "aa:bb:cc:dd:ee:ff") from error
     if not filled:
         raise RefusedError(
-            "bad_value", "the subject names nothing", "give a device id, serial, package, hash or network"
+            "bad_value", "the subject names nothing", "give a device id, serial, MAC, package, hash or network"
         )
     return filled

@@ -1,7 +1,4 @@
-"""policy show | diff | draft | apply | releases.
-
-What is signed is shown from the bytes that are signed: the difference is computed here, not believed.
-"""
+"""policy show | list | diff | draft, and the group that ``release`` and ``rings`` hang into."""
 
 from __future__ import annotations
 
@@ -9,23 +6,23 @@ import base64
 from pathlib import Path
 from typing import Annotated, Any
 
-import msgspec
 import typer
 
-from collector.desk.bundles import read_bundle
-from collector.desk.diff import diff
 from collector.operator import output
-from collector.operator.client import Api, ProblemError
-from collector.operator.commands.common import Json, PassphraseFile, ReasonOption, Yes, ask, connect, open_key
+from collector.operator.commands import release, rings
+from collector.operator.commands.common import Json, connect
+from collector.operator.releasing import SAME
 from collector.operator.texts import say, state, t
-from protocol.keys import SignPair
-from protocol.signed import Signed, seal
 from protocol.text import Text
 
-KeyOption = Annotated[Path, typer.Option("--key", help=t("方針の署名鍵", "policy key"))]
+Ring = Annotated[
+    str, typer.Option("--ring", help=t("この組の端末から見て", "as seen by the PCs of this ring"))
+]
 COLUMNS = (
     (Text("世代", "generation"), "generation"),
     (Text("状態", "status"), "status"),
+    (Text("範囲", "for"), "ring"),
+    (Text("端末", "PCs"), "pcs"),
     (Text("要約値", "digest"), "digest"),
     (Text("配布", "released"), "released"),
     (Text("だれが", "by"), "created_by"),
@@ -35,16 +32,15 @@ EXPIRES = (Text("有効期限", "valid until"), "expires")
 DUE = Text(
     "まだ配っていない変更があります: sekisho policy diff", "changes wait to be released: sekisho policy diff"
 )
-SAME = Text("変わるところはありません。何も配りません", "nothing changes; nothing was released")
-SIGNING = Text("世代 {generation} に署名して配ります:", "signing and releasing generation {generation}:")
-DONE = Text("世代 {generation}（{digest}）を配りました", "released generation {generation} ({digest})")
+TO_ALL, PROMOTED = Text("すべて", "all"), Text("{ring} → すべて", "{ring} → all")
+BACK_TO = Text("世代 {generation} に戻す: {reason}", "back to {generation}: {reason}")
 WRITTEN = Text("{path} に書きました（{size} バイト）", "wrote {path} ({size} bytes)")
 
 
-def show(context: typer.Context, *, json: Json = False) -> None:
+def show(context: typer.Context, *, ring: Ring = "", json: Json = False) -> None:
     """Show the release in force."""
     with connect(context) as api:
-        current = api.get("/policy/current")
+        current = api.get("/policy/current", ring=ring)
     if json:
         output.json(current)
         return
@@ -63,10 +59,10 @@ def releases(context: typer.Context, *, json: Json = False) -> None:
         output.table(COLUMNS, map(_row, rows))
 
 
-def show_diff(context: typer.Context, *, json: Json = False) -> None:
+def show_diff(context: typer.Context, *, ring: Ring = "", json: Json = False) -> None:
     """Show what a release made now would change."""
     with connect(context) as api:
-        answer = api.get("/policy/diff")
+        answer = api.get("/policy/diff", ring=ring)
     if json:
         output.json(answer)
         return
@@ -91,70 +87,19 @@ def draft(
         output.line(say(WRITTEN, path=out, size=len(body)))
 
 
-def apply(
-    context: typer.Context,
-    *,
-    key: KeyOption,
-    reason: ReasonOption = "",
-    renew: Annotated[
-        bool,
-        typer.Option(
-            "--renew",
-            help=t("変更がなくても出し直す（期限の延長）", "release even without a change (new term)"),
-        ),
-    ] = False,
-    passphrase_file: PassphraseFile = None,
-    yes: Yes = False,
-    json: Json = False,
-) -> None:
-    """Sign the draft and put it in force."""
-    with connect(context) as api:
-        released = sign_release(api, key, passphrase_file, reason or "policy apply", yes=yes, renew=renew)
-    if json:
-        output.json(released)
-    elif released is not None:
-        output.line(say(DONE, generation=released["generation"], digest=released["digest"][:12]))
-
-
-def sign_release(
-    api: Api, key: Path, passphrase_file: Path | None, reason: str, *, yes: bool, renew: bool = False
-) -> dict[str, Any] | None:
-    """Fetch the draft, show what it changes, sign and post it. None when nothing changes. Raises ProblemError."""
-    answer = api.get("/policy/draft")
-    body = base64.b64decode(answer["body"])
-    changes = diff(_bundle_in_force(api), read_bundle(body))
-    if not changes and not renew:
-        output.aside(say(SAME))
-        return None
-    output.aside(say(SIGNING, generation=answer["release"]["generation"]))
-    for change in changes:
-        output.aside(f"  {output.clean(str(change))}")
-    ask(yes=yes)
-    pair: SignPair = open_key(key, passphrase_file)
-    released: dict[str, Any] = api.post(
-        "/policy/releases", {"document": seal("policy", body, [pair]), "reason": reason}
-    )
-    return released
-
-
-def _bundle_in_force(api: Api) -> Any:
-    try:
-        answer = api.get("/policy/document")
-    except ProblemError as error:
-        if error.name == "not_found":
-            return None
-        raise
-    return read_bundle(msgspec.convert(answer["document"], Signed).body)
-
-
-def _row(release: dict[str, Any]) -> dict[str, str]:
+def _row(row: dict[str, Any]) -> dict[str, str]:
+    ring, back = row["ring"], row["rollback_of"]
+    scope = say(PROMOTED, ring=ring) if ring and row["promoted_us"] else ring or say(TO_ALL)
+    reason = row["reason"]
     return {
-        "generation": str(release["generation"]),
-        "status": state(release["status"]),
-        "digest": release["digest"][:12],
-        "released": output.when(release["released_us"]),
-        "created_by": release["created_by"],
-        "reason": release["reason"],
+        "generation": str(row["generation"]),
+        "status": state(row["status"]),
+        "ring": scope,
+        "pcs": str(row["pcs"]),
+        "digest": row["digest"][:12],
+        "released": output.when(row["released_us"]),
+        "created_by": row["created_by"],
+        "reason": say(BACK_TO, generation=back, reason=reason) if back else reason,
     }
 
 
@@ -164,6 +109,10 @@ def add_to(app: typer.Typer) -> None:
     group.command(help=t("効いている方針", "the release in force"))(show)
     group.command("diff", help=t("今配ると何が変わるか", "what a release made now would change"))(show_diff)
     group.command(help=t("署名する元を書き出す", "write the bytes to be signed"))(draft)
-    group.command(help=t("署名して配る", "sign and release"))(apply)
-    group.command(help=t("これまでの方針", "all releases"))(releases)
+    group.command(
+        "list", help=t("これまでの方針と、その端末の数", "all releases, and how many PCs run each")
+    )(releases)
+    group.command(help=t("list と同じ", "the same as list"))(releases)
+    release.add_to(group)
+    rings.add_to(group)
     app.add_typer(group, name="policy")

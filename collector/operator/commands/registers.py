@@ -83,18 +83,19 @@ def list_assets(context: typer.Context, *, section: Section = "", json: Json = F
 def add_asset(
     context: typer.Context,
     asset: Annotated[str, typer.Argument(help=t("資産番号", "asset number"))],
-    kind: Annotated[str, typer.Argument(help="device | medium | pc")],
+    kind: Annotated[str, typer.Argument(help="device | medium | pc | printer | server | network | other")],
     *,
     device_id: Annotated[str, typer.Option(help=t("機器の識別子", "device id"))] = "",
     usb: Annotated[str, typer.Option(help=t("vendor:product（16進）", "vendor:product in hex"))] = "",
     serial: Annotated[str, typer.Option(help=t("製造番号", "serial number"))] = "",
     media_id: Annotated[str, typer.Option(help=t("媒体の識別子", "medium id"))] = "",
     fs_uuid: Annotated[str, typer.Option(help=t("ファイルシステムの UUID", "file system UUID"))] = "",
+    mac: Annotated[str, typer.Option(help=t("MAC アドレス", "MAC address"))] = "",
     section: Section = "",
     note: Annotated[str, typer.Option(help=t("備考", "note"))] = "",
     json: Json = False,
 ) -> None:
-    """Register a device, medium or PC of the city; takes effect with the next policy release."""
+    """Register something the city owns; a MAC counts at once, the rest with the next policy release."""
     vendor, _, product = usb.partition(":")
     subject = {
         "device_id": device_id,
@@ -103,6 +104,7 @@ def add_asset(
         "serial": serial,
         "media_id": media_id,
         "fs_uuid": fs_uuid,
+        "mac": mac,
     }
     with connect(context) as api:
         added = api.post(

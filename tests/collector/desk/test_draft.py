@@ -11,7 +11,22 @@ from collector.desk.draft import Sources, build, content_digest
 from collector.desk.sample import SAMPLE
 from collector.desk.site import parse_site
 from policies.bundle import open_bundle, seal_bundle
-from policies.model import Assignment, Bundle, Citation, Compare, Permit, Rule, Setting, Subject
+from policies.model import (
+    Account,
+    Assignment,
+    Bundle,
+    Citation,
+    Compare,
+    ConfidentialPlace,
+    Correlation,
+    Destination,
+    Label,
+    Permit,
+    Rule,
+    Setting,
+    Subject,
+)
+from policies.ordinance_override import applied
 from policies.shipped import load_shipped
 from protocol.keys import new_sign_pair
 from protocol.refusal import RefusedError
@@ -33,6 +48,20 @@ def rule(rule_id: str, *ordinances: str) -> Rule:
         level="high",
         citations=tuple(Citation(ordinance, "第1条") for ordinance in ordinances),
         predicate=Compare("permit", "eq", ("none",)),
+    )
+
+
+def correlation() -> Correlation:
+    return Correlation(
+        id="often",
+        version="1",
+        title_ja="繰り返し",
+        title_en="often",
+        level="high",
+        citations=(Citation("nagoya", "第35条第2号"),),
+        kind="event_count",
+        rules=("ours",),
+        timespan_us=60_000_000,
     )
 
 
@@ -85,6 +114,75 @@ def test_a_rule_is_switched_off_by_its_id_and_only_if_it_exists() -> None:
         build(sources(site=off, rules=rules[1:]), 1, NOW)
 
 
+def test_correlations_go_like_rules() -> None:
+    often = msgspec.structs.replace(
+        correlation(), citations=(Citation("nagoya", "第35条第2号"), Citation("meguro", "第1条"))
+    )
+    twice = msgspec.structs.replace(often, id="twice", rules=("often",))
+    kwargs: dict[str, Any] = {"rules": (rule("ours", "nagoya"),), "correlations": (twice, often)}
+    found = build(sources(**kwargs, in_use=("nagoya",)), 1, NOW).correlations
+    assert [cited.ordinance for one in found for cited in one.citations] == ["nagoya", "nagoya"]
+    assert build(sources(**kwargs, in_use=("kameoka",)), 1, NOW).correlations == ()
+    for name in ("often", "ours"):
+        off = msgspec.structs.replace(SITE, rules_off=(name,))
+        assert build(sources(**kwargs, site=off), 1, NOW).correlations == ()
+
+
+def test_citations_are_of_the_edition_in_use() -> None:
+    nagoya = ORDINANCES["nagoya"]
+    newer = msgspec.structs.replace(nagoya, edition="2027-04-01", articles=nagoya.articles[1:])
+    rules = (
+        rule("gone", "nagoya"),
+        msgspec.structs.replace(rule("kept"), citations=(Citation("nagoya", "第2条"),)),
+    )
+    bundle = build(sources(rules=rules, ordinances={**ORDINANCES, "nagoya": newer}), 1, NOW)
+    (kept,) = bundle.rules
+    assert (kept.id, kept.citations[0].edition) == ("kept", "2027-04-01")
+
+
+EVERYTHING = """
+places: [{name: juki, title: {ja: 住基, en: residents}, path: /srv/juki, handlers: [yamada]}]
+accounts: [{user: counter, kind: shared}, {user: vendor, kind: contractor, until: 2027-03-31}]
+lists: {internal_nets: [10.0.0.0/8]}
+articles:
+  - {ordinance: nagoya, article: 第1条, severity: critical}
+  - {ordinance: nagoya, article: 第35条第4号, permit_by: [ciso], ground: 委員会の決定}
+"""
+
+
+def test_what_the_site_file_says_stands_in_the_bundle() -> None:
+    site = parse_site((SAMPLE + EVERYTHING).encode(), "policy.yaml")
+    law = applied(ORDINANCES, site.overrides())
+    rules = (
+        rule("ours", "nagoya"),
+        msgspec.structs.replace(rule("noted"), citations=(Citation("nagoya", "第35条第4号"),)),
+    )
+    register = Account(user="vendor", kind="contractor", contract="p-7", until_us=NOW)
+    made = sources(site=site, ordinances=law, rules=rules, contractors=(register,))
+    bundle = build(made, 1, NOW)
+    assert [place.handlers for place in bundle.places] == [("yamada",)]
+    assert [label.name for label in bundle.labels] == ["機密"]
+    assert bundle.accounts == (Account(user="counter", kind="shared"), register)
+    assert bundle.lists == {"internal_nets": ("10.0.0.0/8",)}
+    assert {one.id: one.level for one in bundle.rules} == {"ours": "critical", "noted": "high"}
+    assert "委員会の決定" in bundle.rules[1].citations[0].summary_ja
+    assert all(zone.wireless == "permit" for zone in bundle.zones)
+    signs = {(change.part, change.sign) for change in diff(build(sources(rules=rules), 1, NOW), bundle)}
+    assert signs == {("rule", "~"), ("place", "+"), ("account", "+"), ("list", "+")}
+
+
+def test_destinations_of_the_register_come_after_those_of_the_site_file() -> None:
+    more = Destination("192.0.2.0/24", 443, "tcp")
+    (zone, *_) = build(sources(destinations={"mynumber": (more,)}), 1, NOW).zones
+    assert zone.allow[-1] == more
+    assert len(zone.allow) == 3
+
+
+def test_an_ordinance_in_use_whose_file_is_gone_is_missed() -> None:
+    with pytest.raises(RefusedError, match="in use, but not there: ordinance town"):
+        build(sources(in_use=("nagoya", "town")), 1, NOW)
+
+
 def test_what_contradicts_itself_is_not_built() -> None:
     with pytest.raises(RefusedError, match="two permits with one id"):
         build(sources(permits=(permit(), permit())), 1, NOW)
@@ -125,6 +223,11 @@ CHANGES: dict[str, Any] = {
     "media_read_only": (),
     "assignments": {"pc": Assignment("lgwan")},
     "unassigned": Assignment("internet"),
+    "places": (ConfidentialPlace(name="juki", title_ja="住基", title_en="residents", path="/srv/juki"),),
+    "labels": (Label("secret", ("極秘",)),),
+    "accounts": (Account(user="counter", kind="shared"),),
+    "correlations": (correlation(),),
+    "lists": {"internal_nets": ("10.0.0.0/8",)},
 }
 
 
