@@ -41,9 +41,11 @@ class Ledger:
         self._waiting: dict[str, list[Callable[[], None]]] = {}
         self._untold: Counter[tuple[str, str]] = Counter()
 
-    def beat(self, agent_id: str, values: dict[str, Any]) -> None:
-        """Columns of ``agents`` to be updated with the next write."""
+    def beat(self, agent_id: str, values: dict[str, Any], *, turned: bool) -> None:
+        """Columns of ``agents`` to be updated with the next write; ``turned``: a control or sensor is not as it was."""
         self._change.beats[agent_id] = {"id": agent_id, **values}
+        if turned:
+            self._change.turned.add(agent_id)
 
     def mark(self, order_id: str, state: str) -> None:
         """Record a state of an order."""
@@ -133,6 +135,7 @@ class Ledger:
         self._retry_at = time.monotonic() + RETRY_S
         self._stats.raise_health("control_db", str(error)[:300])
         self._change.beats = {**change.beats, **self._change.beats}
+        self._change.turned |= change.turned
         self._change.findings = (change.findings + self._change.findings)[:MOST_FINDINGS]
         self._change.marks = change.marks + self._change.marks
         self._change.results = change.results + self._change.results

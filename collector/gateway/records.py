@@ -11,7 +11,8 @@ from sqlalchemy.orm import Session
 
 from collector.gateway.enrolment import Known, Step, decide
 from collector.gateway.roster import Row
-from collector.registers import tokens
+from collector.gateway.since import write_since
+from collector.registers import releases, tokens
 from collector.registers.models import Agent, Finding, OrderRow, Release, Setting, TrustDocument
 from collector.registers.store import Store
 from protocol.messages import EnrolRequest, OrderResult, PolicyBundle
@@ -45,6 +46,8 @@ class Change(Struct):
     """What one transaction writes."""
 
     beats: dict[str, dict[str, Any]] = {}
+    turned: set[str] = set()
+    """PCs among ``beats`` of which a control or sensor is not as it was."""
     findings: list[dict[str, Any]] = []
     marks: list[OrderMark] = []
     results: list[tuple[str, OrderResult, int]] = []
@@ -53,20 +56,24 @@ class Change(Struct):
 
 
 class Snapshot(Struct, frozen=True):
-    """What the control database says now. ``release`` and ``trust`` are None when there is nothing newer."""
+    """What the control database says now. ``trust`` is None when there is nothing newer."""
 
     rows: list[Row]
     orders: list[OrderDue]
-    release: tuple[int, bytes] | None
-    """(generation, encoded PolicyBundle)"""
+    meant: dict[str, int]
+    """Ring → generation its PCs are meant to have (``collector.registers.releases.targets``)."""
+    bundles: dict[int, bytes]
+    """Generation → encoded PolicyBundle, of those meant that were not held."""
     trust: tuple[int, list[Signed]] | None
     """(newest serial, all documents after the first, oldest first)"""
 
 
-def look(store: Store, states: tuple[str, ...], generation: int, serial: int) -> Snapshot:
-    """Read PCs, orders in ``states``, and a release and trust root newer than those given."""
+def look(store: Store, states: tuple[str, ...], held: frozenset[int], serial: int) -> Snapshot:
+    """Read PCs, orders in ``states``, releases meant for them but not ``held``, and a newer trust root."""
     with store.read() as session:
-        query = select(Agent.id, Agent.status, Agent.sign_key, Agent.machine_id, Agent.status_reason)
+        query = select(
+            Agent.id, Agent.status, Agent.sign_key, Agent.machine_id, Agent.status_reason, Agent.ring
+        )
         rows = [Row(*row) for row in session.execute(query)]
         orders = session.execute(
             select(OrderRow.id, OrderRow.agent_id, OrderRow.document)
@@ -74,12 +81,8 @@ def look(store: Store, states: tuple[str, ...], generation: int, serial: int) ->
             .order_by(OrderRow.received_us)
         )
         due = [_due(*order) for order in orders]
-        newest = session.scalar(select(func.max(Release.generation)).where(Release.status == "released")) or 0
-        release = None
-        if newest > generation:
-            raw = session.scalar(select(Release.document).where(Release.generation == newest))
-            document = msgspec.msgpack.decode(raw or b"", type=Signed)
-            release = (newest, encode(PolicyBundle(generation=newest, document=document)))
+        meant = releases.targets(session)
+        bundles = {one: _bundle(session, one) for one in set(meant.values()) - held}
         documents = session.execute(
             select(TrustDocument.serial, TrustDocument.document).order_by(TrustDocument.serial)
         ).all()
@@ -87,7 +90,13 @@ def look(store: Store, states: tuple[str, ...], generation: int, serial: int) ->
     if documents and documents[-1].serial > serial:
         later = [msgspec.msgpack.decode(one.document, type=Signed) for one in documents[1:]]
         trust = (documents[-1].serial, later)
-    return Snapshot(rows, due, release, trust)
+    return Snapshot(rows, due, meant, bundles, trust)
+
+
+def _bundle(session: Session, generation: int) -> bytes:
+    raw = session.scalar(select(Release.document).where(Release.generation == generation))
+    document = msgspec.msgpack.decode(raw or b"", type=Signed)
+    return encode(PolicyBundle(generation=generation, document=document))
 
 
 def _due(order_id: str, agent_id: str, raw: bytes) -> OrderDue:
@@ -100,6 +109,8 @@ def save(store: Store, change: Change) -> int:
     foreign = 0
     with store.write() as session:
         if change.beats:
+            anew = [change.beats[agent_id] for agent_id in change.turned if agent_id in change.beats]
+            write_since(session, anew)
             session.execute(update(Agent), list(change.beats.values()))
         session.add_all(Finding(**finding) for finding in change.findings)
         for mark in change.marks:

@@ -1,0 +1,1 @@
+"""Which article is served how on which PC, said honestly (DESIGN §6)."""
