@@ -50,6 +50,9 @@ class City:
         self.ids: dict[str, str] = {}
         self._keep_logs = False
 
+    def stage(self) -> None:
+        """Put up what later acts need, before the first policy and the agents."""
+
     # -- helpers ------------------------------------------------------------------------------------------------------
 
     def cited(self, name: str, kind: str, **fields: object) -> dict[str, Any]:

@@ -246,7 +246,8 @@ class Caller:
 
 
 def release(caller: Caller, world: World, key: SignPair | None = None) -> httpx.Response:
-    """Fetch the draft, sign it, post it."""
+    """Try the draft on stored events, fetch it, sign it, post it."""
+    assert caller.post("/policy/backtests", {})["state"] == "done"
     body = msgspec.convert(caller.get("/policy/draft"), _DraftBody).body
     document = seal("policy", body, [key or world.policy_key])
     return caller.call("POST", "/policy/releases", {"document": document, "reason": "test"})

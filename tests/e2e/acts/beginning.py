@@ -22,6 +22,7 @@ class Beginning(City):
         )
         for name in self.hall.pcs:
             self.ids[name] = self.site.enrol(name)
+        self.stage()
         generation = self.site.release_policy("first release")
         for name in self.hall.pcs:
             self.site.start_agent(name, self.usb.env if name == "lgwan-01" else None)

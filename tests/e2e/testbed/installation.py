@@ -20,6 +20,7 @@ STATE = "/var/lib/sekisho-agent"
 ADMIN, PASSWORD = "admin", "correct horse battery staple"
 URL = "http://127.0.0.1:7480"
 
+ORDINANCES = ("nagoya", "meguro", "nerima", "kameoka")
 POLICY = """\
 zones:
   - name: mynumber
@@ -50,7 +51,17 @@ settings:
   - {control: execution,   zone: "*", mode: enforce}
   - {control: connections, zone: "*", mode: enforce}
   - {control: execution,   zone: mynumber, mode: enforce, fail: closed}
+  - {control: links,       zone: lgwan, mode: enforce}
+  - {control: files,       zone: internet, mode: enforce}
 not_permittable: [badusb]
+rules_off: [host_firewall_off]
+places:
+  - name: juki
+    title: {ja: 住民記録の抽出, en: extracts of the resident register}
+    path: /srv/juki
+    handlers: [suzuki]
+labels:
+  - {name: 機密性3, marks: [機密性3]}
 software:
 """
 
@@ -96,7 +107,8 @@ class Installation:
         machine.write("/root/password", PASSWORD, 0o600)
         machine.run(
             [
-                *("sekisho-collector", "init", "--data", DATA, "--city", "試験市", "--ordinance", "nagoya"),
+                *("sekisho-collector", "init", "--data", DATA, "--city", "試験市"),
+                *(word for name in ORDINANCES for word in ("--ordinance", name)),
                 *("--address", COLLECTOR_V4, "--address", COLLECTOR_V6, "--new-keys", "/root/keys"),
                 *("--admin-password-file", "/root/password"),
             ]
