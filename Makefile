@@ -24,6 +24,8 @@ test: setup check ## set-up, lint, types and all tests (ARGS="-k name" for some)
 
 check: setup lint ## lint, types, docs drift
 	$(PY) -m protocol.docs --check
+	$(PY) -m policies.docs --check
+	$(PY) -m agent.docs --check
 
 lint: setup
 	.venv/bin/ruff check .

@@ -28,12 +28,13 @@ HOLD_S = 600.0
 class Checkpoint:
     """Judges events by ``view`` (None = observe everything), has them stopped, and keeps what happened.
 
-    ``on_isolation`` is called when this PC was isolated or restored.
+    ``on_isolation`` is called when this PC was isolated or restored, ``on_judged`` with every event as it is kept.
     """
 
     def __init__(self, platform: Platform, enforcers: EnforcerHost, spool: Spool, health: Health) -> None:
         self.view: PolicyView | None = None
         self.on_isolation: Callable[[], None] = lambda: None
+        self.on_judged: Callable[[Event, PolicyView | None], None] = lambda _event, _view: None
         self._platform, self._enforcers, self._spool, self._health = platform, enforcers, spool, health
 
     def handle(self, event: Event) -> None:
@@ -63,11 +64,13 @@ class Checkpoint:
         outcome = self._enforcers.stop(event, verdict) if control_of(event) else None
         tag = self.view.tag if self.view else ""
         action = cast("Action", outcome.action) if outcome else unhindered(self.view, event, enrichment)
-        self._keep(stamp(event, enrichment, verdict, action, tag))
+        judged = stamp(event, enrichment, verdict, action, tag)
+        self._keep(judged)
         if outcome and outcome.record:
             # The rules stand on the event itself: told twice they would be flagged twice.
             record = stamp(outcome.record, enrichment, verdict, outcome.record.action, tag)
             self._keep(msgspec.structs.replace(record, rules=()))
+        self.on_judged(judged, self.view)
 
     def _decide(self, event: Event) -> tuple[Enrichment, Verdict, list[Hit]]:
         try:

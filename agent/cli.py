@@ -1,4 +1,4 @@
-"""``sekisho-agent``: enrol | run | status | doctor | release."""
+"""``sekisho-agent``: enrol | run | status | doctor | ask | notices | release."""
 
 from __future__ import annotations
 
@@ -83,6 +83,24 @@ def parser() -> argparse.ArgumentParser:
         sub = commands.add_parser(name, parents=[common], help=text)
         sub.set_defaults(command=command)
         sub.add_argument("--json", action="store_true")
+
+    ask = commands.add_parser(
+        "ask", parents=[common], help="許可の申請 / apply for a permit for what was refused"
+    )
+    ask.set_defaults(command=_ask)
+    ask.add_argument("number", type=int, nargs="?", help="number of the refusal; without it they are listed")
+    ask.add_argument("--list", action="store_true", help="what was refused to you")
+    ask.add_argument("--purpose", default="", help="what you need it for")
+    ask.add_argument("--days", type=int, default=30, help="for how long; default 30")
+    ask.add_argument("--json", action="store_true")
+
+    notices = commands.add_parser(
+        "notices",
+        parents=[common],
+        help="止められたもの / what was refused to you, and how far your applications are",
+    )
+    notices.set_defaults(command=_ask, number=None, list=True)
+    notices.add_argument("--json", action="store_true")
 
     release = commands.add_parser(
         "release", parents=[common], help="隔離の解除 / lift isolation by a one-time code"
@@ -196,6 +214,22 @@ def _doctor(options: argparse.Namespace, lang: Lang) -> int:
     else:
         print(as_table(findings, lang))
     return 0 if is_sound(findings) else FAILED
+
+
+def _ask(options: argparse.Namespace, lang: Lang) -> int:
+    """Works for every user of the PC: the agent's counter knows by the socket who asks."""
+    from agent.asking import advice, apply, listing
+
+    try:
+        if options.list or options.number is None:
+            print(listing(options.run, lang, json=options.json))
+        else:
+            print(apply(options.run, options.number, options.purpose, options.days, lang, json=options.json))
+    except RefusedError as refusal:
+        print(SAY["refused"].say(lang, name=refusal.name, detail=refusal.detail), file=sys.stderr)
+        print(advice(refusal.name).say(lang), file=sys.stderr)
+        return FAILED
+    return 0
 
 
 def _release(options: argparse.Namespace, lang: Lang) -> int:

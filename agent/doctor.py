@@ -27,6 +27,11 @@ TITLES: dict[str, Text] = {
     "software": Text("ソフトウェアの導入", "software"),
     "execution": Text("プログラムの実行", "execution"),
     "connections": Text("通信先", "connections"),
+    "neighbours": Text("周囲の機器", "neighbours"),
+    "links": Text("ネットワークの経路", "links"),
+    "files": Text("機密の置き場所", "files"),
+    "logons": Text("ログオン", "logons"),
+    "posture": Text("端末の守り", "posture"),
     "isolation": Text("端末の隔離", "isolation"),
 }
 LEVELS: dict[Level, Text] = {
@@ -85,7 +90,9 @@ def examine(
 
 
 def _as_told(name: str, state: str) -> UnsupportedError | None:
-    return None if state in {"running", "off"} else UnsupportedError(f"sensor_failed.{name}", state)
+    return (
+        None if state in {"running", "standby", "off"} else UnsupportedError(f"sensor_failed.{name}", state)
+    )
 
 
 def _finding(control: str, hands: list[Readiness], eyes: dict[str, UnsupportedError | None]) -> Finding:
@@ -140,7 +147,7 @@ def as_table(findings: list[Finding], lang: Lang) -> str:
     """The findings for a person."""
     rows = [[text.say(lang) for text in HEADER]]
     for finding in findings:
-        why = finding.why or ("" if finding.expected == "enforce" else NO_ENFORCER.say(lang))
+        why = finding.why or (NO_ENFORCER.say(lang) if finding.control == "software" else "")
         reason = " → ".join(filter(None, [why, finding.hint]))
         rows.append([TITLES[finding.control].say(lang), LEVELS[finding.level].say(lang), reason])
     widths = [max(width(row[column]) for row in rows) for column in range(2)]

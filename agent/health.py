@@ -123,6 +123,11 @@ _ROWS: tuple[tuple[str, Severity, float, str, str, tuple[str, ...]], ...] = (
         "There is more to watch than this PC can; the rest is looked at now and then.", (),
     ),
     (
+        "sensor_garbled", "info", 0,
+        "読み取れない、または偽造されたデータを受け取り、破棄しました。",
+        "Data that is malformed or forged was refused.", (),
+    ),
+    (
         "enforcer_unsupported", "warning", 0,
         "この端末では遮断できない項目があります。",
         "This PC cannot enforce one of the controls.", (),
@@ -141,6 +146,16 @@ _ROWS: tuple[tuple[str, Severity, float, str, str, tuple[str, ...]], ...] = (
         "tampered", "critical", 0,
         "本ソフトウェアの設定が第三者に変更されました。",
         "Somebody changed what the agent had set.", (),
+    ),
+    (
+        "counter_closed", "warning", 0,
+        "この端末の窓口を開けません。利用者は許可を申請できません。",
+        "The counter of this PC could not be opened: its users cannot apply for permits.", (),
+    ),
+    (
+        "reception_failed", "warning", 0,
+        "利用者への通知または窓口の処理に失敗しました。監視と遮断は続けています。",
+        "A notice to users or the counter failed; sensing and enforcement go on.", (),
     ),
     (
         "isolated", "info", 0,

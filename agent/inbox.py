@@ -9,6 +9,7 @@ from agent.isolating import carry_out
 from agent.policy_keeper import keep
 from agent.reports import (
     DataFlows,
+    DutyTold,
     LinkChanged,
     OrderArrived,
     PolicyArrived,
@@ -38,6 +39,8 @@ def take_report(runtime: Runtime, report: Report) -> None:
         runtime.health.clear("trust_refused")
         if runtime.view is not None:  # the collector's addresses are part of what enforcers keep open
             runtime.apply_policy(runtime.view, tell=False)
+    elif isinstance(report, DutyTold):
+        runtime.sensors.watch(report.segments)
     elif isinstance(report, DataFlows):
         runtime.health.clear("data_refused")
         runtime.health.clear("clone_quarantined")

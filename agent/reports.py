@@ -48,8 +48,14 @@ class Refused(Struct, frozen=True):
     generation: int = 0
 
 
+class DutyTold(Struct, frozen=True):
+    """Which segments this PC is to watch from now on."""
+
+    segments: tuple[str, ...]
+
+
 class DataFlows(Struct, frozen=True):
     """The collector takes events again."""
 
 
-Report = LinkChanged | PolicyArrived | OrderArrived | TrustChanged | Refused | DataFlows
+Report = LinkChanged | PolicyArrived | OrderArrived | TrustChanged | Refused | DutyTold | DataFlows

@@ -23,6 +23,7 @@ from agent.left_reports import take_reports
 from agent.mailbox import Mailbox
 from agent.outbox import Outbox
 from agent.policy_keeper import load_last_good
+from agent.reception import Reception
 from agent.run_files import Marker, hold_lock
 from agent.sensing import SensorHost
 from agent.spool import Spool
@@ -72,6 +73,8 @@ class Runtime:
         self.checkpoint = Checkpoint(platform, self.enforcers, self.spool, self.health)
         seen = sensors.discover() if sensor_kinds is None else sensor_kinds
         self.sensors = SensorHost(platform, seen, self.health, self.checkpoint.handle)
+        self.reception = Reception(platform, self.health, self.checkpoint.handle)
+        self.checkpoint.on_judged = self.reception.judged
         self._clock = ClockWatch(platform.now_us(), boot_us(), self.spool.file.last_wall_us)
         self._signals: Mailbox[str] = Mailbox()
         self._ending = False
@@ -134,6 +137,7 @@ class Runtime:
         else:
             self.sensors.open(off=set())
         self._take_left()
+        self.reception.open()
         self.uplink.start()
         self._watch()
         # What lives now lives until the end: keep the collector from walking (and copying) it again.
@@ -159,12 +163,15 @@ class Runtime:
                 self.sensors.fail(fileno, "its descriptor was closed under it")
             else:
                 self.sensors.read(fileno)
+        else:
+            self.reception.read(fileno)
         self._watch()
 
     def _tick(self, now_s: float) -> None:
         for event in self.enforcers.tick():
             self.handle(event)
         self.sensors.tick()
+        self.reception.tick(now_s)
         now_us = self.platform.now_us()
         self._check_time(now_s, now_us)
         for event in self.health.changes(now_s=now_s, time_us=now_us):
@@ -178,6 +185,7 @@ class Runtime:
         wanted = {self._signals.fileno(): select.POLLIN, self.uplink.inbox.fileno(): select.POLLIN}
         wanted.update(self.enforcers.filenos())
         wanted.update(self.sensors.filenos())
+        wanted.update(dict.fromkeys(self.reception.filenos(), select.POLLIN))
         if wanted == self._polled:
             return
         for fileno in self._polled.keys() - wanted.keys():
@@ -202,6 +210,7 @@ class Runtime:
         failures = self.enforcers.apply(view)
         self.sensors.open(off={control for control in CONTROLS if view.setting(control).mode == "off"})
         self.sensors.follow(view)
+        self.reception.follow(view)
         now_us = self.platform.now_us()
         self._reapply_us = view.next_change_us(now_us)
         if tell:
@@ -256,6 +265,7 @@ class Runtime:
     def _finish(self) -> None:
         """Stop cleanly: controls that fail open are taken away, isolation never."""
         self.sensors.close()
+        self.reception.close()
         self.enforcers.clean(self.view)
         self.handle(AgentStopped(time_us=self.platform.now_us()))
         self.spool.flush()

@@ -56,6 +56,19 @@ class SensorHost:
         self._slots = {name: _Slot(kind) for name, kind in sorted(kinds.items())}
         self._fds: dict[int, str] = {}
         self._policy: PolicyView | None = None
+        self._duty: tuple[str, ...] | None = None
+
+    def watch(self, segments: tuple[str, ...]) -> None:
+        """Hand on which segments this PC is to watch; sensors that start later hear it at their start."""
+        self._duty = segments
+        for name, slot in self._slots.items():
+            if slot.sensor is not None:
+                self._run(name, slot, partial(slot.sensor.watch, segments))
+        self._collect_fds()
+
+    def segments(self) -> tuple[str, ...]:
+        """Segments this PC could watch."""
+        return tuple(one for slot in self._slots.values() if slot.sensor for one in slot.sensor.segments)
 
     def follow(self, policy: PolicyView) -> None:
         """Let every running sensor follow a policy; those that start later follow it at their start."""
@@ -119,8 +132,8 @@ class SensorHost:
         self._collect_fds()
 
     def states(self) -> dict[str, str]:
-        """Sensor → ``running`` or why not."""
-        return {name: "running" if slot.sensor else slot.why for name, slot in self._slots.items()}
+        """Sensor → ``running``, ``standby`` or why not."""
+        return {name: _state(slot) for name, slot in self._slots.items()}
 
     def senses(self, control: str) -> bool:
         """Whether any sensor of a control is running."""
@@ -140,6 +153,8 @@ class SensorHost:
             self._emit_all(slot.sensor.open())
             if self._policy is not None:
                 self._emit_all(slot.sensor.follow(self._policy))
+            if self._duty is not None:
+                self._emit_all(slot.sensor.watch(self._duty))
         except UnsupportedError as error:
             self._close(slot)
             slot.why = str(error)
@@ -196,3 +211,9 @@ class SensorHost:
             if slot.sensor is not None
             for fileno, _ in slot.sensor.filenos()
         }
+
+
+def _state(slot: _Slot) -> str:
+    if slot.sensor is None:
+        return slot.why
+    return "standby" if slot.sensor.standby else "running"

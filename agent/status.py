@@ -99,6 +99,7 @@ WORDS = {
     "off": Text("停止", "off"),
     "unsupported": Text("非対応", "unsupported"),
     "running": Text("動作中", "running"),
+    "standby": Text("待機中", "standing by"),
 }
 SOUND = Text("異常はありません。", "Nothing is wrong.")
 

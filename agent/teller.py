@@ -24,6 +24,8 @@ MEASURE_S = 30.0
 """How often the enforcers measure what is set, for the status."""
 CODES = 128
 """Health codes a heartbeat may carry."""
+SEGMENTS = 8
+"""Segments a heartbeat may carry."""
 
 
 class Teller:
@@ -60,6 +62,7 @@ class Teller:
             isolation_order=order,
             controls=runtime.enforcers.controls(view, runtime.sensors.senses),
             sensors={name: state[:256] for name, state in runtime.sensors.states().items()},
+            segments=runtime.sensors.segments()[:SEGMENTS],
         )
 
     def measure_soon(self) -> None:
@@ -79,6 +82,7 @@ class Teller:
             beat.policy_generation,
             beat.controls,
             beat.sensors,
+            beat.segments,
             self._runtime.uplink.connected,
         )
         changed = told != self._told

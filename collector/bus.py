@@ -11,7 +11,7 @@ from typing import Literal
 
 import zmq
 
-What = Literal["orders", "policy", "agents", "trust", "batches", "findings"]
+What = Literal["orders", "policy", "agents", "trust", "batches", "findings", "registers"]
 Who = Literal["gateway", "detector"]
 
 

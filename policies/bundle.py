@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import zstandard
 
-from policies.addresses import parse_network
+from policies.addresses import parse_address, parse_network
 from policies.model import Bundle
 from protocol.keys import SignPair, fingerprint
 from protocol.refusal import UNREADABLE, RefusedError
@@ -77,18 +77,39 @@ def contradiction(bundle: Bundle) -> str:
         ids = [entry.id for entry in entries]
         if len(ids) != len(set(ids)):
             return f"two {what}s with one id"
-    names = {zone.name for zone in bundle.zones}
-    if len(names) != len(bundle.zones):
-        return "two zones with one name"
+    known = {rule.id for rule in bundle.rules} | {one.id for one in bundle.correlations}
+    if len(known) != len(bundle.rules) + len(bundle.correlations):
+        return "two rules with one id"
+    for correlation in bundle.correlations:
+        if missing := set(correlation.rules) - known:
+            return f"correlation {correlation.id} is about {', '.join(sorted(missing))}, which is not there"
+    if twice := _named_twice(bundle):
+        return twice
     for zone in bundle.zones:
         if bad := _unreadable((*zone.networks, *(to.network for to in zone.allow))):
             return f"zone {zone.name}: not a network: {bad}"
+        for address in (*zone.gateways, *zone.resolvers):
+            if parse_address(address) is None:
+                return f"zone {zone.name}: not an address: {address!r}"
     for permit in bundle.permits:
         if permit.until_us <= permit.from_us:
             return f"permit {permit.id} ends before it begins"
-        if permit.kind == "destination" and (bad := _unreadable([permit.subject.network])):
+        named = permit.subject.name and not permit.subject.network
+        if permit.kind == "destination" and not named and (bad := _unreadable([permit.subject.network])):
             return f"permit {permit.id}: not a network: {bad}"
     return ""
+
+
+def _named_twice(bundle: Bundle) -> str:
+    named = {
+        "zones": [zone.name for zone in bundle.zones],
+        "places": [place.name for place in bundle.places],
+        "labels": [label.name for label in bundle.labels],
+        "accounts": [account.user for account in bundle.accounts],
+    }
+    return next(
+        (f"two {what} with one name" for what, names in named.items() if len(names) > len(set(names))), ""
+    )
 
 
 def _unreadable(networks: Iterable[Any]) -> str | None:

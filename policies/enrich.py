@@ -121,6 +121,11 @@ class CompiledBundle:
         self._span = (0, 0, 0)
         self._hours = (0, 0, False)
 
+    def know(self, centre: Centre) -> None:
+        """The centre knows otherwise now: what was looked up by the old one is forgotten."""
+        self.centre = centre
+        self._memory.clear()
+
     def place(self, agent_id: str) -> Place:
         """Where a PC belongs."""
         assigned = self.bundle.assignments.get(agent_id, self.bundle.unassigned)
@@ -188,12 +193,25 @@ class CompiledBundle:
         found: list[tuple[Destination, tuple[str, ...]]] = [(to, ()) for to in (zone.allow if zone else ())]
         for permit in self.destination_permits:
             # Whom a user-scoped permit is for is the filter's to tell, packet by packet.
-            anyone = replace(permit.scope, users=())
-            if permit.from_us <= now_us < permit.until_us and in_scope(anyone, place.where()):
-                subject = permit.subject
+            subject = permit.subject
+            if not subject.name and _is_for(permit, place, now_us):
                 to = Destination(subject.network, subject.port, _protocol(subject.protocol))
                 found.append((to, permit.scope.users))
         return found
+
+    def named_destinations(self, place: Place, now_us: int) -> list[tuple[Subject, tuple[str, ...]]]:
+        """What a PC may connect to by DNS name now, and for which users (empty = all)."""
+        return [
+            (permit.subject, permit.scope.users)
+            for permit in self.destination_permits
+            if permit.subject.name and _is_for(permit, place, now_us)
+        ]
+
+
+def _is_for(permit: Permit, place: Place, now_us: int) -> bool:
+    """Whether a permit is in force on a PC, for whomever."""
+    anyone = replace(permit.scope, users=())
+    return permit.from_us <= now_us < permit.until_us and in_scope(anyone, place.where())
 
 
 def _protocol(name: str) -> Literal["tcp", "udp", "icmp", "any"]:

@@ -7,7 +7,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from policies.addresses import Address, Network, parse_network
 from policies.model import Destination, Permit, PermitKind, Subject
-from policies.permits import covers
+from policies.permits import covers, name_covers
 
 T = TypeVar("T")
 
@@ -51,15 +51,20 @@ class SubjectIndex(Generic[T]):
 class Route(NamedTuple):
     """An allowed destination, and the permit it comes from (None: the zone itself)."""
 
-    network: Network
+    network: Network | None
     port: int
     protocol: str
     permit: Permit | None
+    name: str = ""
+    """DNS name by which the PC must have looked the address up; empty = any or none."""
 
-    def leads_to(self, address: Address, port: int, protocol: str) -> bool:
+    def leads_to(self, address: Address, port: int, protocol: str, name: str = "") -> bool:
         """Tell whether a connection is covered."""
         return (
-            self.port in {0, port} and self.protocol in {"any", "", protocol} and self.network.holds(address)
+            self.port in {0, port}
+            and self.protocol in {"any", "", protocol}
+            and (self.network is None or self.network.holds(address))
+            and (not self.name or name_covers(self.name, name))
         )
 
 
@@ -71,4 +76,5 @@ def zone_route(destination: Destination) -> Route:
 def permit_route(permit: Permit) -> Route:
     """The route of a destination permit. Raises ValueError."""
     subject = permit.subject
-    return Route(parse_network(subject.network), subject.port, subject.protocol, permit)
+    network = parse_network(subject.network) if subject.network or not subject.name else None
+    return Route(network, subject.port, subject.protocol, permit, subject.name)

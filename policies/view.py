@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from policies.enrich import CompiledBundle
 from policies.match import run
 from policies.model import (
@@ -32,7 +34,7 @@ class PolicyView:
     def __init__(
         self, bundle: Bundle, digest_hex: str, agent_id: str, *, compiled: CompiledBundle | None = None
     ) -> None:
-        self._compiled = compiled or CompiledBundle(bundle, digest_hex)
+        self._compiled = compiled or CompiledBundle(_for_pc(bundle), digest_hex)
         self._place = self._compiled.place(agent_id)
         self.agent_id = agent_id
         self.generation = bundle.generation
@@ -86,6 +88,10 @@ class PolicyView:
         """Where this PC may connect now, each with the users it is for (empty = everybody)."""
         return self._compiled.destinations(self._place, now_us)
 
+    def named_destinations(self, now_us: int) -> list[tuple[Subject, tuple[str, ...]]]:
+        """What this PC may connect to by DNS name now, each with the users it is for (empty = everybody)."""
+        return self._compiled.named_destinations(self._place, now_us)
+
     def covers_software(
         self, source: str, package: str, digest: str, now_us: int, user: str = ""
     ) -> Permit | SoftwareAllow | None:
@@ -101,3 +107,8 @@ class PolicyView:
     def rule(self, id: str) -> Rule:
         """A rule by id. Raises KeyError."""
         return self._compiled.matcher.rules[id]
+
+
+def _for_pc(bundle: Bundle) -> Bundle:
+    """Without the rules that only feed correlations: those are the collector's."""
+    return replace(bundle, rules=tuple(rule for rule in bundle.rules if not rule.silent))

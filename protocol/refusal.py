@@ -17,10 +17,11 @@ RefusalName = Literal[
     "bad_digest", "replayed_batch", "forked_batch", "bad_event",
     # signed documents
     "unsigned", "foreign", "expired", "stale", "replayed", "older_generation", "role_missing", "wrong_target",
+    "untested",
     # registers
-    "not_found", "already_there", "self_approval", "bad_value",
+    "not_found", "already_there", "self_approval", "bad_value", "wrong_state",
     # local conditions
-    "disk_full", "overloaded", "collector_unreachable", "not_isolated", "wrong_code", "corrupt", "unknown_field",
+    "disk_full", "overloaded", "collector_unreachable", "not_isolated", "counter_closed", "wrong_code", "corrupt", "unknown_field",
 ]  # fmt: skip
 
 

@@ -51,6 +51,11 @@ netcat-openbsd  cmd:nc                connections: demo, isolation and connectio
 dnsmasq-base    cmd:dnsmasq           names and leases: part of the demo, neighbour tests
 util-linux      cmd:unshare           the whole demo, all testbed tests
 procps          cmd:ps                process checks in the testbed tests
+dbus-daemon     cmd:dbus-daemon       pop-ups on a desktop: notice tests
+openssh-server  cmd:/usr/sbin/sshd    logons from other machines: logon tests
+openssh-client  cmd:ssh               logons from other machines: logon tests
+clamav          cmd:sigtool           the age of anti-virus signatures: posture tests
+clamav-daemon   cmd:/usr/sbin/clamd   anti-virus that runs: posture tests
 '
 libraries=$( (ldconfig -p || true) 2>/dev/null)
 present() {

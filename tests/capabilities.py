@@ -171,6 +171,10 @@ PROBES: dict[str, Callable[[], None]] = {
     "nc": _command("sh", "-c", "command -v nc"),
     "dnsmasq": _command("dnsmasq", "--version"),
     "dpkg": _command("dpkg", "--version"),
+    "dbus": _command("dbus-daemon", "--version"),
+    "sshd": _command("sh", "-c", "test -x /usr/sbin/sshd && command -v ssh"),
+    "journald": _command("sh", "-c", "test -x /lib/systemd/systemd-journald && command -v journalctl"),
+    "clamav": _command("sh", "-c", "command -v sigtool && test -x /usr/sbin/clamd"),
 }
 """Name a test may use → how to find out. A new capability is one function and one line here."""
 

@@ -17,8 +17,15 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 GUIDES = ["README.md", "README.ja.md", "docs/first-hour.en.md", "docs/first-hour.ja.md"]
-PAGES = [*GUIDES, "docs/limits.md", "docs/protocol.md", "docs/threat-model.md"]
-TWINS = [("README.md", "README.ja.md"), ("docs/first-hour.en.md", "docs/first-hour.ja.md")]
+PAGES = [
+    *GUIDES, "docs/ordinances.en.md", "docs/ordinances.ja.md", "docs/limits.md", "docs/protocol.md",
+    "docs/threat-model.md",
+]  # fmt: skip
+TWINS = [
+    ("README.md", "README.ja.md"),
+    ("docs/first-hour.en.md", "docs/first-hour.ja.md"),
+    ("docs/ordinances.en.md", "docs/ordinances.ja.md"),
+]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SHELLS = {"sh", "bash", "console"}
 CODE_SPAN = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")

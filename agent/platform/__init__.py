@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from agent.platform.ports import UnsupportedError
 
 if TYPE_CHECKING:
-    from agent.platform import execution_ports, ports
+    from agent.connection_names import NameMemory
+    from agent.platform import execution_ports, file_ports, lan_ports, link_ports, ports, posture_ports
     from agent.platform.linux.gate_channel import GateChannel
 
 
@@ -131,6 +132,87 @@ class Platform:
         from agent.platform.linux.nflog import NetfilterLog
 
         return NetfilterLog(group)
+
+    def logon_log(self) -> posture_ports.LogonLog:
+        """Open the login records."""
+        _linux_only()
+        from agent.platform.linux.logon_log import LinuxLogonLog
+
+        return LinuxLogonLog(self.root, self.state, self.processes, self.proc)
+
+    def listeners(self) -> posture_ports.Listeners:
+        """Listening sockets."""
+        _linux_only()
+        from agent.platform.linux.listeners import LinuxListeners
+
+        return LinuxListeners(self.processes, self.proc)
+
+    def posture_probe(self) -> posture_ports.PostureProbe:
+        """What measures the PC's own protection."""
+        _linux_only()
+        from agent.platform.linux.posture_probe import LinuxPostureProbe
+
+        return LinuxPostureProbe(self.root, self.proc, self.sys, lambda: self.firewall)
+
+    @cached_property
+    def who_is_there(self) -> posture_ports.WhoIsThere:
+        """Who is logged on, with where they can be told something."""
+        _linux_only()
+        from agent.platform.linux.people_there import people_there
+
+        return lambda: people_there(self.root)
+
+    @cached_property
+    def access_log(self) -> file_ports.AccessLog:
+        """The use of files in confidential places; one for all, so that what is copied from there is known."""
+        _linux_only()
+        from agent.platform.linux.access_log import LinuxAccessLog
+
+        return LinuxAccessLog(self.root, self.processes, self.proc)
+
+    def media_writes(self) -> file_ports.MediaWrites:
+        """Open the watch on files written to media."""
+        _linux_only()
+        from agent.platform.linux.media_writes import LinuxMediaWrites
+
+        return LinuxMediaWrites(self._mounts, self.processes, self.proc)
+
+    def lan(self) -> lan_ports.Lan:
+        """Who else is on the LAN."""
+        _linux_only()
+        from agent.platform.linux.lan import LinuxLan
+
+        return LinuxLan()
+
+    def links(self) -> link_ports.Links:
+        """Network links; each user watches for itself."""
+        _linux_only()
+        from agent.platform.linux.links import LinuxLinks
+        from agent.platform.linux.wireless import Radios
+
+        return LinuxLinks(self.sys, self.root, Radios())
+
+    @cached_property
+    def routes(self) -> link_ports.Routes:
+        """Default routes."""
+        _linux_only()
+        from agent.platform.linux.routes import LinuxRoutes
+
+        return LinuxRoutes()
+
+    def name_log(self) -> link_ports.NameLog:
+        """Open the log of name servers' answers."""
+        _linux_only()
+        from agent.platform.linux.name_log import LinuxNameLog
+
+        return LinuxNameLog()
+
+    @cached_property
+    def names(self) -> NameMemory:
+        """Names that addresses were looked up by; one for all, so that connections are told by name."""
+        from agent.connection_names import NameMemory
+
+        return NameMemory()
 
     @cached_property
     def sockets(self) -> ports.Sockets:

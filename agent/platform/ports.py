@@ -6,7 +6,7 @@ enforcer is then *not running*, and its health code says why.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -51,6 +51,10 @@ class Processes(Protocol):
 
     def info(self, pid: int) -> ProcessInfo | None:
         """Look at a process; None when it is gone."""
+        ...
+
+    def live(self, pid: int) -> ProcessInfo | None:
+        """As :meth:`info`, without what is remembered: that may be older than what the process did last."""
         ...
 
     def user(self, uid: int) -> str:
@@ -205,6 +209,10 @@ class Firewall(Protocol):
         """One table as text, with counters; empty when it is not there."""
         ...
 
+    def chains(self) -> str:
+        """All chains as text, without their rules."""
+        ...
+
     def close(self) -> None: ...
 
 
@@ -284,6 +292,10 @@ class Sockets(Protocol):
 
     def destroy(self, packet: Packet) -> bool:
         """End the socket behind a packet."""
+        ...
+
+    def destroy_where(self, doomed: Callable[[Packet], bool]) -> int:
+        """End every TCP and UDP socket with a peer that is ``doomed``, unless it was accepted; returns how many."""
         ...
 
     def destroy_all_but(self, addresses: tuple[str, ...]) -> int:

@@ -37,6 +37,11 @@ class Sensor(ABC):
 
     registry: ClassVar[dict[str, type[Sensor]]] = {}
 
+    segments: tuple[str, ...] = ()
+    """Segments it could watch: one PC of a segment does, as the collector says (:meth:`watch`)."""
+    standby: bool = False
+    """It is ready, and another PC does its work."""
+
     def __init_subclass__(cls) -> None:
         """Register the class by its name."""
         super().__init_subclass__()
@@ -60,6 +65,10 @@ class Sensor(ABC):
 
     def follow(self, policy: PolicyView) -> Iterable[Event]:
         """A policy came into force: places to watch, labels to look for. Called again after every start."""
+        return ()
+
+    def watch(self, segments: tuple[str, ...]) -> Iterable[Event]:
+        """The collector says which segments this PC is to watch; for the others it stands by."""
         return ()
 
     def recover(self) -> Iterable[Event]:

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from collector.cli import agents, checks, operators, service, setup, tokens
+from collector.cli import agents, checks, operators, ordinances, rules, service, setup, tokens
 from collector.desk.site import SiteError
 from collector.operator.frame import explain, localise, take_language
 from collector.operator.texts import say, t
@@ -22,7 +22,7 @@ app = typer.Typer(
     add_completion=False,
     help=t("関所 — 収集サーバーの運用", "Sekisho: the collector's service"),
 )
-for module in (setup, service, checks, tokens, agents, operators):
+for module in (setup, service, checks, tokens, agents, operators, ordinances, rules):
     module.add_to(app)
 
 

@@ -1,8 +1,7 @@
-"""run | migrate | clock | rules test."""
+"""run | migrate | clock."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,13 +11,10 @@ from collector.cli.common import DATA, Data, audited, opened
 from collector.config import Layout, read_config
 from collector.gateway.records import CLOCK
 from collector.operator import output
-from collector.operator.commands.common import Json
 from collector.operator.texts import say, t
 from collector.registers.models import Setting
 from collector.registers.store import migrate, now_us
 from collector.runtime import Supervisor
-from policies.shipped import shipped_directory
-from policies.testing import check_rules
 from protocol.refusal import RefusedError
 from protocol.text import Text
 
@@ -65,19 +61,6 @@ def clock(*, accept: Annotated[bool, typer.Option("--accept", help=t("今の時�
     output.line(say(CLOCK_TAKEN))
 
 
-def check_rules_in(
-    directory: Annotated[
-        Path | None, typer.Argument(help=t("規則の場所（既定: 同梱）", "rules (default: those shipped)"))
-    ] = None,
-    *,
-    json: Json = False,
-) -> None:
-    """Compile, lint and test rules."""
-    report = check_rules(directory or shipped_directory("rules"))
-    output.line(report.json() if json else str(report))
-    raise typer.Exit(0 if report.ok else 1)
-
-
 def add_to(app: typer.Typer) -> None:
     """Hang the commands into ``app``."""
     app.command(help=t("収集サーバーを動かす", "run the collector"))(run)
@@ -85,6 +68,3 @@ def add_to(app: typer.Typer) -> None:
         migrate_database
     )
     app.command(help=t("時計が進んでいて直したあとに", "after the clock ran ahead and was corrected"))(clock)
-    rules = typer.Typer(no_args_is_help=True, help=t("規則", "rules"))
-    rules.command("test", help=t("規則を検査する", "check rules"))(check_rules_in)
-    app.add_typer(rules, name="rules")

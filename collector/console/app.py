@@ -14,7 +14,28 @@ from collector.console.context import Console
 from collector.console.gate import SCHEMA, Gate, role_guard
 from collector.console.problems import answer_problem
 from collector.console.roles import API, TABLE
-from collector.console.routes import alerts, audit, events, hosts, orders, people, permits, policy, sessions
+from collector.console.routes import (
+    alerts,
+    applications,
+    audit,
+    backtests,
+    coverage,
+    events,
+    explain,
+    hosts,
+    indicators,
+    inspections,
+    neighbours,
+    orders,
+    people,
+    permit_release,
+    permits,
+    policy,
+    registers,
+    reviews,
+    rings,
+    sessions,
+)
 
 LARGEST_BODY = 64 * 1024
 """Bytes of a request, except a policy release."""
@@ -27,7 +48,28 @@ def create_app(data: Path, console: Console | None = None) -> Litestar:
     route that has no line in the role table (or the other way round).
     """
     console = console or Console(data)
-    modules = (sessions, hosts, alerts, events, people, permits, policy, orders, audit)
+    modules = (
+        sessions,
+        hosts,
+        alerts,
+        events,
+        explain,
+        people,
+        permits,
+        applications,
+        policy,
+        backtests,
+        rings,
+        registers,
+        permit_release,
+        orders,
+        coverage,
+        inspections,
+        neighbours,
+        reviews,
+        indicators,
+        audit,
+    )
     app = Litestar(
         [Router(API, route_handlers=[handler for module in modules for handler in module.HANDLERS])],
         guards=[role_guard],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -15,14 +15,16 @@ from collector import bus
 from collector.config import Layout
 from collector.console.watch import Watch
 from collector.desk.draft import Sources
+from collector.desk.law import LawBook
+from collector.desk.own_rules import RuleBook
 from collector.desk.site import load_site
+from collector.desk.studies import Studies
 from collector.desk.trust import trust_in_force
-from collector.registers import agents, assets, permits
+from collector.registers import agents, allowances, assets, permit_release
 from collector.registers.models import Setting
 from collector.registers.store import now_us, open_store
 from policies.model import Rule
 from policies.ordinance import Ordinance
-from policies.shipped import load_shipped
 
 BASELINE = "baseline"
 """Common ground of all cities: rules that serve no single ordinance cite it, so it is always in use."""
@@ -36,9 +38,9 @@ class Console:
         self.clock = clock
         self.store = open_store(self.layout.control)
         self.watch = Watch(self.layout.control)
-        self.rules: tuple[Rule, ...]
-        self.ordinances: dict[str, Ordinance]
-        self.ordinances, self.rules = load_shipped()
+        self.studies = Studies(data, self.store)
+        self._rules = RuleBook(data)
+        self._law = LawBook(self.layout.policy)
         self._context = zmq.Context[zmq.Socket[bytes]]()
         self._pokes = threading.Lock()
         """A ZeroMQ socket may be used by one thread at a time; routes run in several."""
@@ -46,12 +48,23 @@ class Console:
             who: bus.outlet(self._context, self.layout.run, who) for who in ("gateway", "detector")
         }
 
+    @property
+    def ordinances(self) -> Mapping[str, Ordinance]:
+        """The ordinances as this city set them; while a file of them has a mistake, as they were before."""
+        return self._law.current()
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """The rules of this city as their files say now. Raises SiteError and OSError."""
+        return self._rules.library(load_site(self.layout.policy).lists).rules
+
     def close(self) -> None:
         """Give everything back."""
         for outlet in self._outlets.values():
             outlet.close()
         self._context.term()
         self.watch.close()
+        self.studies.close()
         self.store.close()
 
     def poke(self, what: bus.What, *whom: Literal["gateway", "detector"]) -> None:
@@ -62,14 +75,24 @@ class Console:
 
     def sources(self, session: Session) -> Sources:
         """Everything a draft is made of, as it is now. Raises SiteError, OSError, RefusedError."""
+        beside = allowances.list_allowances(session, active=None)
+        allowed, lapsed = ([row for row in beside if row.active is active] for active in (True, False))
+        site = load_site(self.layout.policy)
+        library = self._rules.library(site.lists)
         return Sources(
             city=trust_in_force(session).city,
-            site=load_site(self.layout.policy),
-            rules=self.rules,
-            ordinances=self.ordinances,
+            site=site,
+            rules=library.rules,
+            correlations=library.correlations,
+            ordinances=self._law.fresh(),
             in_use=self.in_use(session),
-            permits=permits.bundle_permits(session, self.ordinances, self.clock()),
+            permits=permit_release.bundle_permits(session, self.ordinances, self.clock()),
+            contractors=permit_release.contractor_accounts(session, self.clock()),
             devices=assets.owned_subjects(session),
+            software=allowances.software(allowed),
+            destinations=allowances.destinations(allowed),
+            lapsed_software=allowances.software(lapsed),
+            lapsed_destinations=allowances.destinations(lapsed),
             assignments=agents.assignments(session),
         )
 

@@ -15,7 +15,7 @@ from litestar.exceptions import HTTPException
 from sqlalchemy.exc import OperationalError, StatementError
 
 from collector.desk.site import SiteError
-from policies.permits import PermitError
+from policies.granting import PermitError
 from protocol.refusal import RefusedError
 
 log = logging.getLogger("sekisho.api")
@@ -25,7 +25,9 @@ REFUSAL_STATUS: dict[str, int] = {
     "already_there": 409,
     "replayed": 409,
     "stale": 409,
+    "wrong_state": 409,
     "older_generation": 409,
+    "untested": 409,
     "self_approval": 403,
     "role_missing": 403,
     "foreign": 403,

@@ -11,14 +11,14 @@ from collector.console.masking import MASK, mask_event
 from collector.console.roles import Caller
 from collector.isolation.desk import shown_state
 from collector.isolation.preview import ONLINE_US
-from collector.registers.models import Agent, Alert, Asset, AuditEntry, OrderRow, PermitRow, Person
-from collector.registers.permits import state_of
+from collector.registers.models import Agent, Alert, Asset, AuditEntry, OrderRow, Person
 
 
 class Host(Struct, frozen=True, kw_only=True):
     """A PC. Times are UTC µs. ``isolation`` is what the PC last measured of itself, at ``last_seen_us``.
 
-    ``order``/``order_state`` are its newest order; ``policy_current`` whether it runs the release in force.
+    ``order``/``order_state`` are its newest order; ``policy_meant`` is the generation it is meant to have (by its
+    ``ring``, empty = none), ``policy_current`` whether it runs that.
     """
 
     id: str
@@ -34,7 +34,9 @@ class Host(Struct, frozen=True, kw_only=True):
     order: str
     order_state: str
     policy_generation: int
+    policy_meant: int
     policy_current: bool
+    ring: str
     health: tuple[str, ...]
     controls: dict[str, str]
     spool_depth: int
@@ -48,7 +50,7 @@ class Host(Struct, frozen=True, kw_only=True):
 
 
 def host(row: Agent, order: OrderRow | None, generation: int, now_us: int) -> Host:
-    """A PC as shown; ``generation`` is that of the release in force."""
+    """A PC as shown; ``generation`` is what it is meant to have."""
     return Host(
         id=row.id,
         hostname=row.hostname,
@@ -63,7 +65,9 @@ def host(row: Agent, order: OrderRow | None, generation: int, now_us: int) -> Ho
         order=order.id if order else "",
         order_state=shown_state(order, now_us) if order else "",
         policy_generation=row.policy_generation,
+        policy_meant=generation,
         policy_current=row.policy_generation == generation,
+        ring=row.ring,
         health=tuple(row.health),
         controls=dict(row.controls),
         spool_depth=row.spool_depth,
@@ -219,35 +223,6 @@ class AssetView(Struct, frozen=True, kw_only=True):
 def asset(row: Asset) -> AssetView:
     """An asset as shown."""
     return AssetView(**_columns(row, AssetView))
-
-
-class PermitView(Struct, frozen=True, kw_only=True):
-    """A permit with its paper trail. ``state``: pending (not begun) | granted | expired | revoked."""
-
-    id: str
-    kind: str
-    state: str
-    subject: dict[str, Any]
-    scope: dict[str, Any]
-    applicant: str
-    approver: str
-    approver_role: str
-    ordinance: str
-    article: str
-    reason: str
-    read_only: bool
-    from_us: int
-    until_us: int
-    granted_us: int
-    granted_by: str
-    revoked_us: int
-    revoked_by: str
-    revoke_reason: str
-
-
-def permit(row: PermitRow, now_us: int) -> PermitView:
-    """A permit as shown."""
-    return PermitView(**{**_columns(row, PermitView), "state": state_of(row, now_us)})
 
 
 class AuditView(Struct, frozen=True, kw_only=True):

@@ -16,6 +16,9 @@ from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.orm import Session
 
 from collector.detection.budget import WINDOW_US, Budget, Key, Summary
+from collector.detection.correlate import Correlations
+from collector.detection.neighbour_log import NeighbourLog
+from collector.detection.permit_log import PermitLog
 from collector.detection.rules import Flag
 from collector.registers.models import Alert, Finding, Setting
 from collector.registers.store import Store
@@ -40,6 +43,10 @@ class AlertWriter:
 
     def __init__(self, store: Store, now_us: int) -> None:
         self._store = store
+        self.neighbours = NeighbourLog()
+        self.permits = PermitLog()
+        self.correlations: Correlations
+        """All go into the same transaction."""
         self._budget = Budget()
         self._rows: list[dict[str, object]] = []
         self._findings: list[NewFinding] = []
@@ -49,6 +56,8 @@ class AlertWriter:
             fact = session.get(Setting, CURSOR)
             self.cursor = self._stored = int(fact.value) if fact else 0
             self._restore(session, now_us)
+            self.neighbours.restore(session)
+            self.correlations = Correlations(session)
 
     def take(
         self,
@@ -73,9 +82,9 @@ class AlertWriter:
 
     def due(self, now_us: int) -> bool:
         """Whether :meth:`flush` should be called now."""
-        if self._rows or self._findings or self._alerted:
+        if self._rows or self._findings or self._alerted or self.permits.urgent:
             return True
-        changed = self._budget.grown or self.cursor != self._stored
+        changed = self._budget.grown or self.cursor != self._stored or self.permits.waiting or self.neighbours.waiting
         return bool(changed) and not 0 <= now_us - self._flushed_us < QUIET_US
 
     def flush(self, now_us: int) -> int:
@@ -92,10 +101,16 @@ class AlertWriter:
                 )
             if self._alerted:
                 session.execute(update(Finding).where(Finding.id.in_(self._alerted)).values(alerted=True))
+            self.permits.write(session, now_us)
+            self.neighbours.write(session)
+            self.correlations.write(session, now_us)
             session.merge(Setting(name=CURSOR, value=str(self.cursor)))
         written = len(self._rows)
         self._rows, self._findings, self._alerted = [], [], []
         self._budget.grown.clear()
+        self.permits.clear()
+        self.neighbours.clear()
+        self.correlations.clear()
         self._stored, self._flushed_us = self.cursor, now_us
         return written
 

@@ -78,6 +78,24 @@ TITLES: dict[str, tuple[Level, Text]] = {
         "critical",
         Text("証跡の保管庫が以前の状態に戻っています", "The journal is older than it was"),
     ),
+    "bad_permit_request": (
+        "medium",
+        Text("端末から届いた許可申請の内容が正しくありません", "A PC sent an application that cannot be one"),
+    ),
+    "too_many_permit_requests": (
+        "high",
+        Text(
+            "端末からの許可申請が多すぎるため、受け付けていません",
+            "A PC sends more applications than anybody needs; they are not taken",
+        ),
+    ),
+    "correlation_full": (
+        "medium",
+        Text(
+            "相関規則の記憶が上限に達し、一部を数えていません",
+            "A correlation has more groups or events than it can keep; some were not counted",
+        ),
+    ),
     "policy_refused": (
         "critical",
         Text(

@@ -7,16 +7,23 @@ is flagged once and indexed once wherever the process was killed.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import zstandard
 
 from collector.detection.alerts import AlertWriter, NewFinding
 from collector.detection.batch import Batch, Decoded, decode
 from collector.detection.findings import flag_of
-from collector.detection.rules import RULE_ERROR, Flag, Policy, empty_policy
+from collector.detection.places import Copy
+from collector.detection.ringed import RingedPolicy, no_policy
+from collector.detection.rules import RULE_ERROR, Flag
 from collector.search.index import TYPE_BITS, IndexWriter, clamped
-from protocol.events import AgentDropped
+from protocol.events import AgentDropped, NeighbourSeen, PermitRequested
 
-_DROPPED = TYPE_BITS[AgentDropped]
+COPIED = "copied_mac"
+"""The rule that flags them."""
+_NEIGHBOUR = TYPE_BITS[NeighbourSeen]
+_DROPPED, _REQUESTED = TYPE_BITS[AgentDropped], TYPE_BITS[PermitRequested]
 Line = tuple[int, str, int, int, int, int, int]
 
 
@@ -24,7 +31,7 @@ class Pipeline:
     """Turns batches into alerts and index lines, strictly in the order of their row numbers."""
 
     def __init__(self, alerts: AlertWriter, index: IndexWriter) -> None:
-        self.policy: Policy = empty_policy()
+        self.policy: RingedPolicy = no_policy()
         self.alerts = alerts
         self._index = index
         self._unpacker = zstandard.ZstdDecompressor()
@@ -58,12 +65,31 @@ class Pipeline:
                 self.dropped_by.add(batch.agent_id)
             if batch.rowid > self.alerts.cursor:
                 self._note_faults(batch, decoded, now_us)
+                self.alerts.permits.take(batch, decoded.events, requests=bool(kinds & _REQUESTED))
+                if kinds & _NEIGHBOUR:
+                    flags += self._copies(self.alerts.neighbours.take(batch, decoded.events))
                 flags += self.policy.evaluate(batch, decoded.events, earliest, latest)
                 self.events += batch.count
                 self.batches += 1
         self.rule_errors += sum(flag.rule_id.startswith(RULE_ERROR) for flag in flags)
         self.row = batches[-1].rowid
         self.alerts.take(flags, now_us=now_us, cursor=self.row)
+        for rule, count in self.alerts.correlations.take_losses(now_us):
+            self.note("", "correlation_full", {"rule": rule, "count": count}, now_us)
+
+    def close_windows(self, now_us: int) -> None:
+        """Judge what could only be judged after a while: correlations whose window has closed, PCs on the move."""
+        copies = self._copies(self.alerts.neighbours.places.due(now_us))
+        self.alerts.take([*self.policy.close_windows(now_us), *copies], now_us=now_us)
+
+    def _copies(self, copies: Iterable[Copy]) -> list[Flag]:
+        return [
+            flag
+            for one in copies
+            for flag in self.policy.flags_for(
+                COPIED, one.agent_id, one.seq, one.event, {"copied": one.why, "elsewhere": one.elsewhere}
+            )
+        ]
 
     def note(self, agent_id: str, name: str, detail: dict[str, object], now_us: int) -> None:
         """Record something noticed here, as a finding with its alert."""
@@ -75,6 +101,8 @@ class Pipeline:
 
         Raises ``sqlalchemy.exc.DBAPIError`` or ``sqlite3.Error``.
         """
+        for agent_id, name, detail in self.alerts.permits.take_faults():
+            self.note(agent_id, name, detail, now_us)
         if self.alerts.due(now_us):
             self.written += self.alerts.flush(now_us)
         if self._lines:

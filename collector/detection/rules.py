@@ -11,19 +11,21 @@ from typing import Literal
 
 import msgspec
 from msgspec import Struct
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from collector.desk.trust import trust_in_force
 from collector.detection.batch import Batch
+from collector.detection.correlate import told
 from collector.detection.recall import Recall, Shelf
 from collector.registers.models import Release
-from collector.search.events import person_of
+from collector.search.events import PERSON_FIELDS, person_of
 from collector.search.index import clamped
 from policies.bundle import open_bundle
+from policies.correlation import Correlated, Correlator
 from policies.enrich import CompiledBundle, Place
+from policies.facts.base import Centre
 from policies.match import run
-from policies.model import Any, Bundle, Citation, Hit, Rule
+from policies.model import Any, Bundle, Citation, Enrichment, Hit, Rule
 from protocol.events import AnyEvent, Event, kind_of
 from protocol.refusal import UNREADABLE, RefusedError
 from protocol.signed import Signed
@@ -54,31 +56,53 @@ class Flag(Struct, frozen=True, kw_only=True):
     """Why a rule could not be evaluated."""
 
 
+Fed = tuple[int, Event, Enrichment, list[str]]
+"""Sequence number, event, what is known about it, and the rules that fired which correlations count."""
+
+
 class Policy:
     """The release in force, compiled; without one no rule fires here."""
 
     def __init__(self, compiled: CompiledBundle) -> None:
         self.compiled = compiled
+        self.correlator = Correlator(compiled.bundle.correlations)
         self._places: dict[str, Place] = {}
         self._recall = Recall(compiled)
 
     def evaluate(
         self, batch: Batch, events: Sequence[AnyEvent | None], earliest: int, latest: int
     ) -> list[Flag]:
-        """Every hit of a batch, the PC's and ours. ``earliest`` and ``latest`` event are those of the batch (µs).
+        """Every hit of a batch, the PC's and ours, and the correlations they make true.
 
-        Does not raise.
+        ``earliest`` and ``latest`` event are those of the batch (µs). Does not raise.
         """
         shelves = self._recall.shelves(self._place(batch.agent_id), earliest, latest, batch.received_us)
-        if shelves is None:
-            return list(self._carefully(batch, events))
+        fed: list[Fed] = []
         try:
-            return list(self._quickly(batch, events, shelves))
+            if shelves is None:
+                flags = list(self._carefully(batch, events, fed))
+            else:
+                flags = list(self._quickly(batch, events, shelves, fed))
         except Exception:  # noqa: BLE001 - a rule or a look-up that raises on one event must not hide the others
-            return list(self._carefully(batch, events))
+            fed.clear()
+            flags = list(self._carefully(batch, events, fed))
+        for seq, event, enrichment, rules in fed:
+            found = self.correlator.feed(
+                event, batch.agent_id, seq, rules, received_us=batch.received_us, enrichment=enrichment
+            )
+            flags += [_correlated(one) for one in found if not one.correlation.silent]
+        return flags + self.close_windows(batch.received_us)
+
+    def close_windows(self, now_us: int) -> list[Flag]:
+        """Correlations that are judged when their window has closed."""
+        return [_correlated(found) for found in self.correlator.close(now_us) if not found.correlation.silent]
 
     def _quickly(
-        self, batch: Batch, events: Iterable[AnyEvent | None], shelves: Mapping[type[Event], Shelf]
+        self,
+        batch: Batch,
+        events: Iterable[AnyEvent | None],
+        shelves: Mapping[type[Event], Shelf],
+        fed: list[Fed],
     ) -> Iterator[Flag]:
         """This runs for every event there is, so it calls nothing it need not: mostly no check is left, or one."""
         place, received, shelf_of = self._place(batch.agent_id), batch.received_us, shelves.get
@@ -96,11 +120,12 @@ class Policy:
                 for check, _hit in entries:
                     if check is None or check(event, enrichment):
                         hits = run(entries, event, enrichment)
+                        self._feed(fed, seq, event, enrichment, hits)
                         break
             if hits or event.rules:
                 yield from self._flags(batch.agent_id, seq, event, hits)
 
-    def _carefully(self, batch: Batch, events: Iterable[AnyEvent | None]) -> Iterator[Flag]:
+    def _carefully(self, batch: Batch, events: Iterable[AnyEvent | None], fed: list[Fed]) -> Iterator[Flag]:
         """As :meth:`_quickly`; whatever raises becomes a hit with ``error``."""
         place = self._place(batch.agent_id)
         for seq, event in enumerate(events, batch.first_seq):
@@ -109,9 +134,33 @@ class Policy:
             try:
                 enrichment, entries = self.compiled.known(event, place, min(event.time_us, batch.received_us))
                 hits = run(entries, event, enrichment)
+                self._feed(fed, seq, event, enrichment, hits)
             except Exception as error:  # noqa: BLE001 - as above
                 hits = [Hit(ENRICHMENT, f"{type(error).__name__}: {error}")]
             yield from self._flags(batch.agent_id, seq, event, hits)
+
+    def _feed(
+        self, fed: list[Fed], seq: int, event: Event, enrichment: Enrichment, hits: Sequence[Hit]
+    ) -> None:
+        wanted = self.correlator.wanted
+        names = [hit.rule.id for hit in hits if hit.rule.id in wanted and not hit.error]
+        if names:
+            fed.append((seq, event, enrichment, names))
+
+    def know(self, centre: Centre) -> None:
+        """Registers or lists changed: look everything up anew."""
+        self.compiled.know(centre)
+        self._recall = Recall(self.compiled)
+
+    def flags_for(
+        self, rule_id: str, agent_id: str, seq: int, event: AnyEvent, said: dict[str, object]
+    ) -> list[Flag]:
+        """A hit that no single event shows, with what was found out beside it; none where the release lacks the rule."""
+        rule = self.compiled.matcher.rules.get(rule_id)
+        if rule is None:
+            return []
+        flag = _flag(agent_id, seq, event, Hit(rule))
+        return [msgspec.structs.replace(flag, event={**msgspec.to_builtins(event), **said})]
 
     def _place(self, agent_id: str) -> Place:
         place = self._places.get(agent_id)
@@ -125,24 +174,26 @@ class Policy:
         for hit in hits:
             found_by: FoundBy = "both" if hit.rule.id in on_pc else "collector"
             on_pc.pop(hit.rule.id, None)
-            flags.append(_flag(agent_id, seq, event, hit, found_by))
+            if not hit.rule.silent or hit.error:
+                flags.append(_flag(agent_id, seq, event, hit, found_by))
         rules = self.compiled.matcher.rules
-        flags += [_flag(agent_id, seq, event, Hit(rules[one]), "pc") for one in on_pc if one in rules]
+        flags += [
+            _flag(agent_id, seq, event, Hit(rules[one]), "pc")
+            for one in on_pc
+            if one in rules and not rules[one].silent
+        ]
         if any(one not in rules for one in on_pc):
             flags.append(_flag(agent_id, seq, event, Hit(UNKNOWN), "pc"))
         return flags
 
 
-def load_policy(session: Session, have: str = "") -> Policy | None:
-    """Compile the release in force; None when there is none or its digest is ``have``.
+def open_policy(session: Session, generation: int) -> Policy:
+    """Compile a release.
 
     Raises RefusedError by name when it is not signed by a policy key of the trust root or cannot be read. Its age does
     not matter here: flagging by an expired release is better than not flagging.
     """
-    query = select(Release).where(Release.status == "released").order_by(Release.generation.desc()).limit(1)
-    row = session.scalar(query)
-    if row is None or row.digest == have:
-        return None
+    row = session.get_one(Release, generation)
     root = trust_in_force(session)
     try:
         document = msgspec.msgpack.decode(row.document, type=Signed)
@@ -187,6 +238,26 @@ def _flag(agent_id: str, seq: int, event: AnyEvent, hit: Hit, found_by: FoundBy 
         event=event,
         event_us=clamped(event.time_us),
         note=hit.error,
+    )
+
+
+def _correlated(found: Correlated) -> Flag:
+    correlation, last = found.correlation, found.last
+    event = told(found)
+    return Flag(
+        rule_id=correlation.id,
+        rule_version=correlation.version,
+        level=correlation.level,
+        title_ja=correlation.title_ja,
+        title_en=correlation.title_en,
+        citations=correlation.citations,
+        agent_id=last.agent_id,
+        person=str(next((event[name] for name in PERSON_FIELDS if name in event), "")),
+        action="observed",
+        kind=str(event["kind"]),
+        seq=last.seq,
+        event=event,
+        event_us=clamped(last.time_us),
     )
 
 

@@ -17,16 +17,20 @@ from sqlalchemy.exc import DBAPIError
 from collector import bus
 from collector.detection.alerts import AlertWriter
 from collector.detection.batch import Batch
+from collector.detection.centre import load_centre
 from collector.detection.findings import GAP, explain_gaps, flag_of, waiting
 from collector.detection.health import Pace, Stats, journal_end, lag, replace_stats
 from collector.detection.pipeline import Pipeline
-from collector.detection.rules import load_policy
+from collector.detection.ringed import load_ringed
 from collector.evidence.reader import JournalReader
+from collector.registers.permits import known_permits
 from collector.registers.store import now_us, open_store
 from collector.search.events import EventSearch
 from collector.search.index import IndexWriter
 from protocol.refusal import RefusedError
 
+REGISTERS_S = 10.0
+"""The registers are looked at this often even if nobody pokes."""
 LOOK_S = 1.0
 """Journal, findings and policy are looked at this often even if nobody pokes."""
 RETRY_S = 0.2
@@ -58,7 +62,7 @@ class Detector:
         self.poller.register(self._pokes, zmq.POLLIN)
         self.health: dict[str, str] = {}
         self._refused = ""
-        self._look_at = 0.0
+        self._look_at = self._registers_at = 0.0
         self._gaps: set[str | None] = {None}
         self._pace, self._started_us = Pace(), now_us()
         self._check_rewound()
@@ -117,6 +121,10 @@ class Detector:
             self._load_policy()
         if look or "findings" in pokes:
             self._take_findings()
+        if look:
+            self.pipeline.close_windows(now_us())
+        if pokes & {"registers", "agents"} or time.monotonic() >= self._registers_at:
+            self._load_centre()
         taken = self._take_batches() if look or self._behind or "batches" in pokes else 0
         self.pipeline.commit(now_us())
         if look:
@@ -166,10 +174,12 @@ class Detector:
         self._gaps.clear()
 
     def _load_policy(self) -> None:
-        """Take the release in force; when it is refused, go on with the one before and say so once."""
+        """Take the releases in force; when one is refused, go on with those before and say so once."""
         try:
             with self._store.read() as session:
-                policy = load_policy(session, self.pipeline.policy.compiled.digest)
+                policy = load_ringed(session, self.pipeline.policy)
+                if policy is not None:  # a PC can only cite permits that were released
+                    self.pipeline.alerts.permits.known = known_permits(session)
         except RefusedError as error:
             self.health["policy"] = str(error)
             if str(error) != self._refused:
@@ -182,6 +192,19 @@ class Detector:
         self._refused = ""
         if policy is not None:
             self.pipeline.policy = policy
+            policy.know(self.pipeline.alerts.neighbours.centre)
+            correlators = [one.correlator for one in policy.policies.values()]
+            self.pipeline.alerts.correlations.follow(correlators)
+
+    def _load_centre(self) -> None:
+        """Look at the registers again; when they changed, what was remembered by the old ones is forgotten."""
+        self._registers_at = time.monotonic() + REGISTERS_S
+        neighbours = self.pipeline.alerts.neighbours
+        with self._store.read() as session:
+            centre = load_centre(session, neighbours.centre)
+        if centre is not None:
+            neighbours.centre = centre
+            self.pipeline.policy.know(centre)
 
     def _drain_pokes(self) -> set[str]:
         pokes = set()

@@ -11,6 +11,7 @@ from collector.gateway.deliveries import Deliveries
 from collector.gateway.hub import Hub
 from collector.gateway.lanes import Incoming
 from collector.gateway.roster import HINTS, Member
+from collector.gateway.watchers import Watchers
 from protocol.messages import Heartbeat, HeartbeatReply, OrderResult, PolicyFetch
 from protocol.refusal import RefusedError
 
@@ -36,6 +37,7 @@ class ControlLane:
         self._clock, self._stats = hub.clock, hub.stats
         self._deliveries = deliveries
         self._early: dict[bytes, list[OrderResult]] = {}
+        self._watchers = Watchers()
 
     def heartbeat(self, member: Member, incoming: Incoming, beat: Heartbeat) -> None:
         """Note what the PC says of itself, answer, send what it lacks. ``quarantined_key`` for a clone."""
@@ -55,18 +57,20 @@ class ControlLane:
             self._stats.counters["reconnects"] += 1
         member.control_route, member.address = incoming.route, incoming.address
         member.other_addresses.discard(incoming.address)
-        member.seen, member.beat = now, beat
-        self._ledger.beat(member.id, self._columns(member, beat))
+        before, member.seen, member.beat = member.beat, now, beat
+        self._watchers.beat(member.id, beat, now)
+        turned = before is None or (before.controls, before.sensors) != (beat.controls, beat.sensors)
+        self._ledger.beat(member.id, self._columns(member, beat), turned=turned)
         for result in self._early.pop(incoming.route, []):
             self._take_result(member, result)
         # The PC takes the answer to mean that every result it sent before is safe here.
-        self._ledger.when_recorded(member.id, partial(self._reply, incoming.route))
+        self._ledger.when_recorded(member.id, partial(self._reply, member, incoming.route))
         self._deliveries.heard(member, now)
 
     def policy_fetch(self, member: Member, incoming: Incoming, fetch: PolicyFetch) -> None:
-        """Send the release in force, or say which generation it is."""
-        if not self._deliveries.fetch(incoming.route, fetch.have):
-            self._reply(incoming.route)
+        """Send the release this PC is meant to have, or say which generation it is."""
+        if not self._deliveries.fetch(member, incoming.route, fetch.have):
+            self._reply(member, incoming.route)
 
     def order_result(self, member: Member, incoming: Incoming, result: OrderResult) -> None:
         """Record what became of an order.
@@ -91,8 +95,11 @@ class ControlLane:
         self._deliveries.finished(result.order_id, member.id)
         self._ledger.result(member.id, result)
 
-    def _reply(self, route: bytes) -> None:
-        reply = HeartbeatReply(time_us=self._clock.now_us(), policy_generation=self._deliveries.generation)
+    def _reply(self, member: Member, route: bytes) -> None:
+        meant = self._deliveries.meant_for(member)
+        reply = HeartbeatReply(
+            time_us=self._clock.now_us(), policy_generation=meant, watch=self._watchers.duty(member.id)
+        )
         self._lanes.send("control", route, reply)
 
     def _columns(self, member: Member, beat: Heartbeat) -> dict[str, Any]:

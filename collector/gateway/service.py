@@ -88,7 +88,7 @@ class Gateway:
         self.deliveries = Deliveries(hub)
         self._data = DataLane(hub, config.min_free_mib << 20, partial(bus.poke, self._detector, "batches"))
         self._handlers = self._table(hub)
-        self._take(records.look(self._store, ("desired", "sent", "unreachable"), 0, 0))
+        self._take(records.look(self._store, ("desired", "sent", "unreachable"), frozenset(), 0))
         self._poller = zmq.Poller()
         for socket in [self._zap.socket, self._inlet, *self.lanes.sockets.values()]:
             self._poller.register(socket, zmq.POLLIN)
@@ -225,9 +225,9 @@ class Gateway:
         if now >= self._look_at and not self._looking:
             self._looking = True
             self._look_at = now + LOOK_S + len(self.roster) * LOOK_PER_PC_S
-            generation, serial = self.deliveries.generation, self.deliveries.serial
+            held, serial = self.deliveries.held, self.deliveries.serial
             self._clerk.ask(
-                lambda store: records.look(store, ("desired",), generation, serial), self._looked, self._blind
+                lambda store: records.look(store, ("desired",), held, serial), self._looked, self._blind
             )
         if now >= self._stats_at:
             self._stats_at = now + STATS_S
@@ -249,8 +249,7 @@ class Gateway:
         self.roster.update(snapshot.rows)
         if snapshot.trust is not None:
             self.deliveries.set_trust(*snapshot.trust)
-        if snapshot.release is not None:
-            self.deliveries.set_release(*snapshot.release)
+        self.deliveries.set_releases(snapshot.meant, snapshot.bundles)
         self.deliveries.add_orders(snapshot.orders, time.monotonic())
 
     def _check_clock(self) -> None:

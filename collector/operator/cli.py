@@ -14,14 +14,23 @@ from collector.operator.client import ProblemError
 from collector.operator.commands import (
     account,
     alerts,
+    applications,
     audit,
+    coverage,
     hosts,
+    imports,
+    indicators,
+    inspections,
     keys,
+    neighbours,
     orders,
+    ordinances,
     permits,
     policy,
     registers,
+    reviews,
 )
+from collector.operator.commands import explain as explanations
 from collector.operator.commands.common import Run
 from collector.operator.frame import explain, localise, take_language
 from collector.operator.texts import say, t
@@ -32,7 +41,26 @@ app = typer.Typer(
     add_completion=False,
     help=t("関所 — 収集サーバーを操作する", "Sekisho: work with the collector"),
 )
-for module in (account, hosts, alerts, registers, permits, policy, orders, audit, keys):
+for module in (
+    account,
+    hosts,
+    alerts,
+    explanations,
+    registers,
+    imports,
+    permits,
+    applications,
+    policy,
+    ordinances,
+    neighbours,
+    orders,
+    coverage,
+    inspections,
+    reviews,
+    indicators,
+    audit,
+    keys,
+):
     module.add_to(app)
 
 

@@ -53,6 +53,14 @@ REFUSALS: dict[str, Text] = {
     "wrong_target": Text("対象の端末が違います", "the wrong PC"),
     "stale": Text("古くなっています。作り直してください", "out of date; make it again"),
     "replayed": Text("この命令は一度出されています", "this order was posted before"),
+    "untested": Text(
+        "記録に当てて試していない方針です。今の方針のままです",
+        "this policy was not tried on stored events; the one in force stays",
+    ),
+    "check_failed": Text("方針の下書きに誤りがあります", "the draft of the policy has errors"),
+    "cancelled": Text("取りやめました", "cancelled"),
+    "study_failed": Text("記録を調べられませんでした", "stored events could not be looked at"),
+    "oversized": Text("大きすぎます", "too large"),
     "older_generation": Text("今の世代より新しくありません", "not newer than what is in force"),
     "expired": Text("期限が切れています", "expired"),
     "malformed_body": Text("文書が読めません", "the document cannot be read"),
@@ -61,6 +69,17 @@ REFUSALS: dict[str, Text] = {
         "許可者がその条の定める職にありません", "the approver holds no office that the article names"
     ),
     "not_permittable": Text("許可できないものです", "no permit can cover this"),
+    "wrong_article": Text(
+        "その条は、この種類の許可についてのものではありません",
+        "that article is not about a permit of this kind",
+    ),
+    "no_basis": Text("持ち出しには根拠が要ります", "a take-out needs a basis, and only that"),
+    "no_contract": Text("委託契約の番号と監督者が要ります", "a contract number and a supervisor are needed"),
+    "foreign_field": Text(
+        "この種類の許可にない項目です", "a field that means nothing for this kind of permit"
+    ),
+    "bad_subject": Text("許可の対象の書き方が正しくありません", "the subject of the permit cannot be read"),
+    "empty_period": Text("許可の期間がありません", "the permit would hold for no time"),
     "unknown_article": Text("その条は登録されていません", "that article is not loaded"),
     "subject_unspecific": Text("許可の対象が特定されていません", "the subject of the permit is not specific"),
     "bad_site_file": Text(

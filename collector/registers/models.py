@@ -90,6 +90,8 @@ class Agent(Base):
     controls: Mapped[dict[str, str]] = mapped_column(JSON, default=dict)
     sensors: Mapped[dict[str, str]] = mapped_column(JSON, default=dict)
     """Sensor → running | standby | why it does not run, as of the last heartbeat."""
+    states_since: Mapped[dict[str, int]] = mapped_column(JSON, default=dict)
+    """``controls.media``, ``sensors.media`` … → since when it is as it is."""
     segments: Mapped[list[str]] = mapped_column(JSON, default=list)
     """Segments it could watch."""
     ring: Mapped[str] = mapped_column(String(32), default="")
@@ -174,7 +176,7 @@ class PermitRow(Base):
 
     __tablename__ = "permits"
     id: Mapped[str] = mapped_column(String(64), primary_key=True)
-    kind: Mapped[str] = mapped_column(String(16))
+    kind: Mapped[str] = mapped_column(String(32))
     subject: Mapped[dict[str, Any]] = mapped_column(JSON)
     scope: Mapped[dict[str, Any]] = mapped_column(JSON)
     applicant: Mapped[str] = mapped_column(String(64))
@@ -184,6 +186,15 @@ class PermitRow(Base):
     article: Mapped[str] = mapped_column(String(64))
     reason: Mapped[str] = mapped_column(Text)
     read_only: Mapped[bool] = mapped_column(default=False)
+    no_confidential: Mapped[bool] = mapped_column(default=False)
+    conditions: Mapped[list[str]] = mapped_column(JSON, default=list)
+    """Further conditions in words."""
+    basis: Mapped[str] = mapped_column(String(16), default="")
+    """On what a take-out stands: law | blanket | section_head."""
+    contract: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
+    """``policies.granting.Contract`` of a contractor, as a map."""
+    renews: Mapped[str] = mapped_column(String(64), default="", index=True)
+    """Permit that this one follows."""
     from_us: Mapped[int]
     until_us: Mapped[int]
     granted_us: Mapped[int]
@@ -242,6 +253,16 @@ class Release(Base):
     created_us: Mapped[int]
     created_by: Mapped[str] = mapped_column(String(64))
     released_us: Mapped[int] = mapped_column(default=0)
+    ring: Mapped[str] = mapped_column(String(32), default="")
+    """Ring of PCs it was released to; empty = to all."""
+    promoted_us: Mapped[int] = mapped_column(default=0)
+    """When a release to a ring went to all."""
+    rollback_of: Mapped[int] = mapped_column(default=0)
+    """Generation whose content this one brings back; 0 = made of the sources."""
+    study_id: Mapped[int] = mapped_column(default=0)
+    """Back-test it was released on; 0 = none."""
+    untested: Mapped[str] = mapped_column(Text, default="")
+    """Why it was released without one."""
 
 
 class OrderRow(Base):

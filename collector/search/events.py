@@ -88,6 +88,22 @@ class EventSearch:
             raise RefusedError("bad_value", f"no event kind {', '.join(sorted(unknown))}")
         return itertools.islice(self._sorted(query), query.limit)
 
+    def find(self, agent_id: str, seq: int) -> tuple[AnyEvent, int] | None:
+        """One event by its sender's number, with the time of its receipt (µs); None: not stored, or not readable."""
+        sql = "SELECT rowid FROM batches WHERE agent_id = ? AND first_seq <= ? AND first_seq + count > ?"
+        try:
+            with contextlib.closing(open_reader(self._index_path)) as database:
+                row = database.execute(f"{sql} ORDER BY rowid DESC", (agent_id, seq, seq)).fetchone()
+        except sqlite3.OperationalError:
+            return None  # nothing has been indexed yet
+        stored = self._journal.read_after(row[0] - 1, 1) if row else []
+        if not stored or stored[0].rowid != row[0]:
+            return None
+        one = stored[0]
+        batch = Batch(one.rowid, one.agent_id, one.first_seq, one.count, one.received_us, one.body)
+        event = decode(batch, self._unpacker).events[seq - one.first_seq]
+        return (event, one.received_us) if event is not None else None
+
     def close(self) -> None:
         """Close the journal."""
         self._journal.close()

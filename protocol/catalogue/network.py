@@ -61,10 +61,16 @@ class NeighbourSeen(Event, frozen=True, kw_only=True, tag="neighbour.seen"):
     randomised: Annotated[bool, field("locally administered MAC, as phones and new systems make up")] = False
     ip: Annotated[Name, field("an address of it")] = ""
     addresses: Annotated[tuple[str, ...], field("all addresses seen so far, at most 16")] = ()
-    via: Annotated[Name, field("arp | ndp | dhcp | mdns | lldp | cdp: what showed it")] = ""
+    via: Annotated[Name, field("arp | ndp | dhcp | mdns | lldp | cdp | own: what showed it")] = ""
     hostname: Annotated[Name, field("name it gives itself (DHCP, mDNS)")] = ""
     fingerprint: Annotated[Name, field("DHCP options it asks for, in order, and its vendor class")] = ""
-    why: Annotated[Name, field("new | address | copied | fingerprint | switch: what is new about it")] = ""
+    why: Annotated[
+        Name,
+        field(
+            "what is new about it: new | address | fingerprint (first name or fingerprint) | copied (it showed itself as "
+            "another) | again (still there) | own (the PC itself) | switch (where the PC is plugged in)"
+        ),
+    ] = ""
     switch: Annotated[Name, field("switch this PC hangs on, by LLDP or CDP")] = ""
     port: Annotated[Name, field("port of that switch")] = ""
 
@@ -119,6 +125,6 @@ class LinkBlocked(Event, frozen=True, kw_only=True, tag="link.blocked"):
     interface: Annotated[Name, field("interface")] = ""
     link_type: Annotated[Name, field("as in link.changed")] = ""
     ssid: Annotated[Name, field("wireless network")] = ""
-    method: Annotated[Name, field("how: link_down | rfkill")] = ""
+    method: Annotated[Name, field("how: link_down | route_removed")] = ""
     latency_us: Annotated[int, field("from the link seen to the block read back", unit="µs")] = 0
     error: Annotated[Name, field("why the block did not take")] = ""

@@ -49,6 +49,10 @@ class ProcessStarted(_ExecEvent, frozen=True, kw_only=True, tag="process.started
 
     ocsf = 1007
 
+    args: Annotated[
+        Path, field("command line of the started program; empty = it ended before it was read", personal=True)
+    ] = ""
+
 
 class ProcessDenied(_ExecEvent, frozen=True, kw_only=True, tag="process.denied"):
     """A program was refused by the execution gate."""

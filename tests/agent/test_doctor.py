@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, get_args
 
 import pytest
 
@@ -17,7 +17,7 @@ from protocol.events import DeviceAttached, Event
 from protocol.text import Text
 
 NOTHING = Text("無", "none")
-CONTROLS: tuple[Control, ...] = ("devices", "media", "software", "execution", "connections")
+CONTROLS: tuple[Control, ...] = get_args(Control)
 
 
 def eye(of: Control, problem: Exception | None = None) -> type[Sensor]:
@@ -77,9 +77,7 @@ def test_a_sound_pc(tmp_path: Path) -> None:
     eyes = [eye(control) for control in CONTROLS]
     hands = [hand(control, READY) for control in CONTROLS if control != "software"] + [hand(None, READY)]
     found, sound, text = levels(tmp_path, eyes, hands)
-    assert found == dict.fromkeys(
-        ("devices", "media", "execution", "connections", "isolation"), "enforce"
-    ) | {"software": "observe"}
+    assert found == dict.fromkeys((*CONTROLS, "isolation"), "enforce") | {"software": "observe"}
     assert sound
     assert ALL_GOOD.en in text
     assert all(one.closed for one in eyes)  # type: ignore[attr-defined]

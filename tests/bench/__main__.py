@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from tests.bench import agent, flag, ingest, isolate
+from tests.bench import agent, flag, ingest, isolate, mynumber, rules
 from tests.bench.budgets import FIGURES, by_place
 from tests.capabilities import why_missing
 
@@ -30,6 +30,8 @@ HALL = ("linux", "root", "netns", "mountns", "nft", "fanotify", "loop", "ext4")
 PARTS: dict[str, tuple[Measure, tuple[str, ...]]] = {
     "ingest": (ingest.measure, ()),
     "flag": (flag.measure, ()),
+    "rules": (rules.measure, ()),
+    "mynumber": (mynumber.measure, ()),
     "agent": (agent.measure, HALL),
     "isolate": (isolate.measure, HALL),
 }

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import msgspec
 
-from collector.desk.draft import current_bundle
+from collector.desk.release import current_bundle
 from collector.registers.store import open_store
 from policies.compile import rule_files
 from policies.ordinance import load_ordinances

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from collector.config import Layout, read_config, read_curve_key
 from collector.console.accounts import sign_in
+from collector.desk.law import installed_ordinances
 from collector.desk.site import load_site
 from collector.init import Admin, Plan, make_keys, set_up
 from collector.operator.keyfile import load_key, public_text, read_public
@@ -55,6 +56,49 @@ def test_what_a_set_up_leaves(plan: Plan) -> None:
     store.close()
 
 
+TOWN = """\
+id: town
+title_ja: 町
+title_en: Town
+edition: 2020-04-01
+articles:
+  - {number: 第1条, ja: あ, en: a, levels: [enforce], controls: [devices], report_to: [ciso]}
+"""
+
+
+def test_several_ordinances_and_one_of_the_citys_own(plan: Plan, tmp_path: Path) -> None:
+    file = tmp_path / "our-rules-2020.yaml"
+    file.write_text(TOWN, encoding="utf-8")
+    set_up(replace(plan, ordinances=("nagoya", "nerima"), ordinance_files=(file,)), now_us())
+    own = plan.data / "ordinances" / "town.yaml"
+    assert (own.read_text(encoding="utf-8"), own.stat().st_mode & 0o077) == (TOWN, 0)
+    assert installed_ordinances(plan.data)["town"].edition == "2020-04-01"
+    store = open_store(Layout(plan.data).control)
+    with store.read() as session:
+        assert json.loads(session.get_one(Setting, "ordinances").value) == ["nagoya", "nerima", "town"]
+    store.close()
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (TOWN.replace("enforce", "enforced"), "own.yaml:6: "),
+        (TOWN.replace("id: town", "id: nagoya"), "named twice"),
+        ("", "own.yaml:1: "),
+    ],
+)
+def test_a_wrong_ordinance_file_is_refused_before_anything_is_written(
+    plan: Plan, tmp_path: Path, text: str, says: str
+) -> None:
+    file = tmp_path / "own.yaml"
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(RefusedError) as refused:
+        set_up(replace(plan, ordinance_files=(file,)), now_us())
+    assert refused.value.name == "bad_value"
+    assert says in refused.value.detail
+    assert not plan.data.exists()
+
+
 def test_no_private_key_of_people_lies_in_the_data_directory(plan: Plan) -> None:
     set_up(plan, now_us())
     seeds = [plan.root.seed]
@@ -69,6 +113,7 @@ WRONG: list[tuple[str, Callable[[Plan], Plan]]] = [
     ("a name for an address", lambda plan: replace(plan, addresses=("collector.example",))),
     ("no address", lambda plan: replace(plan, addresses=())),
     ("an unknown ordinance", lambda plan: replace(plan, ordinances=("atlantis",))),
+    ("an ordinance twice", lambda plan: replace(plan, ordinances=("nagoya", "nagoya"))),
     ("more signatures than keys", lambda plan: replace(plan, order_signatures=2)),
     ("a short password", lambda plan: replace(plan, admin=Admin("admin", "short"))),
     ("too long a path", lambda plan: replace(plan, data=plan.data / ("x" * 80))),

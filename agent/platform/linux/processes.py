@@ -6,6 +6,8 @@ import os
 from collections import OrderedDict
 from pathlib import Path
 
+import msgspec
+
 from agent.platform.ports import ProcessInfo
 
 CMDLINE_LIMIT = 4096
@@ -92,22 +94,24 @@ class LinuxProcesses:
         """Login name of a uid, or empty."""
         return self._users.name(uid)
 
+    def live(self, pid: int) -> ProcessInfo | None:
+        """What /proc says now; None when the process is gone."""
+        folder = f"{self._proc}/{pid}"
+        exe = _link(f"{folder}/exe")  # first: of one that is just ending it is the first to go
+        try:
+            cmdline = parse_cmdline(_read(f"{folder}/cmdline"))
+            ppid, uid = parse_status(_read(f"{folder}/status"))
+        except OSError:
+            return None
+        return ProcessInfo(pid=pid, ppid=ppid, exe=exe, cmdline=cmdline, uid=uid, user=self._users.name(uid))
+
     def info(self, pid: int) -> ProcessInfo | None:
         """What /proc says now; of a process that is gone, what was remembered; else None."""
-        folder = f"{self._proc}/{pid}"
-        try:
-            ppid, uid = parse_status(_read(f"{folder}/status"))
-            cmdline = parse_cmdline(_read(f"{folder}/cmdline"))
-        except OSError:
-            return self._memory.get(pid)
-        remembered = self._memory.get(pid)
-        try:
-            exe = str(Path(folder, "exe").readlink()).removesuffix(" (deleted)")
-        except OSError:  # a kernel thread, or a zombie: its executable is no longer known to the kernel
-            exe = remembered.exe if remembered and not cmdline else ""
-        if remembered and not cmdline:
-            cmdline = remembered.cmdline
-        return ProcessInfo(pid=pid, ppid=ppid, exe=exe, cmdline=cmdline, uid=uid, user=self._users.name(uid))
+        found, remembered = self.live(pid), self._memory.get(pid)
+        if found is None or remembered is None or found.cmdline:
+            return found or remembered
+        exe = found.exe or remembered.exe
+        return msgspec.structs.replace(found, exe=exe, cmdline=remembered.cmdline)
 
     def remember(self, info: ProcessInfo) -> None:
         """Keep the newest :data:`MEMORY` processes."""
@@ -115,6 +119,14 @@ class LinuxProcesses:
         self._memory.move_to_end(info.pid)
         if len(self._memory) > MEMORY:
             self._memory.popitem(last=False)
+
+
+def _link(path: str) -> str:
+    """Target of a link; empty for a kernel thread or a zombie: its executable is no longer known to the kernel."""
+    try:
+        return os.readlink(path).removesuffix(" (deleted)")  # noqa: PTH115 - in a race with the process's end
+    except OSError:
+        return ""
 
 
 def _read(path: str) -> bytes:

@@ -26,10 +26,9 @@ from collector.console.routes.common import (
     need_reason,
 )
 from collector.console.views import Host, host
-from collector.desk.draft import current_release
 from collector.desk.site import Site, load_site
 from collector.gateway import seats
-from collector.registers import agents
+from collector.registers import agents, releases
 from collector.registers.models import Agent, OrderRow
 from protocol.refusal import RefusedError
 
@@ -148,8 +147,8 @@ def _shown(session: Session, rows: list[Agent], now_us: int) -> list[Host]:
         newest, (OrderRow.agent_id == newest.c.agent_id) & (OrderRow.received_us == newest.c.at)
     )
     orders = {row.agent_id: row for row in session.scalars(query)}
-    release = current_release(session)
-    return [host(row, orders.get(row.id), release.generation if release else 0, now_us) for row in rows]
+    meant = releases.targets(session)
+    return [host(row, orders.get(row.id), releases.target_of(meant, row.ring), now_us) for row in rows]
 
 
 HANDLERS = (list_hosts, get_host, approve, release_quarantine, revoke, assign)

@@ -20,7 +20,7 @@ from collector.console.routes.common import (
     host_for,
 )
 from collector.console.views import OrderView, order
-from collector.desk.draft import current_bundle
+from collector.desk.release import current_bundle
 from collector.desk.trust import trust_in_force
 from collector.isolation.desk import FINAL, accept_order, standing_isolation
 from collector.isolation.preview import Radius, radius, recent_connections

@@ -72,7 +72,7 @@ def list_assets(request: Call, kind: QueryText = "", section: OptionalQueryText 
 
 @post("/assets", sync_to_thread=True)
 def add_asset(request: Call, data: JSONBody[NewAsset]) -> AssetView:
-    """Register an asset; takes effect with the next policy release. 409 ``already_there``, 422 ``bad_value``."""
+    """Register an asset; its MAC counts at once, the rest with the next policy release. 409 ``already_there``, 422 ``bad_value``."""
     console = console_of(request)
     note(request.scope, asset=data.id)
     with console.store.write() as session:
@@ -86,7 +86,9 @@ def add_asset(request: Call, data: JSONBody[NewAsset]) -> AssetView:
             section=data.section,
             note=data.note,
         )
-        return asset(row)
+        added = asset(row)
+    console.poke("registers", "detector")
+    return added
 
 
 HANDLERS = (list_people, add_person, list_assets, add_asset)

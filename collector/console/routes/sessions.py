@@ -13,7 +13,7 @@ from collector.console.accounts import is_operator, sign_in, sign_out
 from collector.console.gate import note
 from collector.console.problems import ApiError
 from collector.console.routes.common import Call, Text, caller_of, console_of
-from collector.desk.draft import current_release
+from collector.desk.release import current_release
 from collector.desk.trust import trust_in_force
 from collector.isolation.preview import ONLINE_US
 from collector.registers.models import Agent

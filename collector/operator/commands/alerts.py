@@ -28,6 +28,7 @@ COLUMNS = (
     (Text("確認", "seen by"), "seen"),
 )
 EVENT_COLUMNS = (
+    (Text("番号", "id"), "id"),
     (Text("時刻", "time"), "time"),
     (Text("端末", "host"), "host"),
     (Text("種類", "kind"), "kind"),
@@ -152,6 +153,7 @@ def _event_row(found: dict[str, Any]) -> dict[str, str]:
         name: value for name, value in event.items() if name not in _COMMON and value not in ("", 0, [], None)
     }
     return {
+        "id": f"{found['hostname'] or found['host_id'][:12]}:{found['seq']}",
         "time": output.when(event["time_us"]),
         "host": found["hostname"] or found["host_id"][:12],
         "kind": event["kind"],

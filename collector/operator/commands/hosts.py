@@ -41,11 +41,19 @@ def row(host: dict[str, Any]) -> dict[str, str]:
         "status": state(host["status"]),
         "online": "○" if host["online"] else "×",
         "isolation": state(host["isolation"]) + ordered,
-        "policy": f"{host['policy_generation']}" + ("" if host["policy_current"] else " !"),
+        "policy": _policy(host),
         "controls": " ".join(f"{name}:{state(mode)}" for name, mode in sorted(host["controls"].items())),
         "health": " ".join(host["health"]),
         "seen": output.when(host["last_seen_us"]),
     }
+
+
+def _policy(host: dict[str, Any]) -> str:
+    """The generation it runs; with what it is meant to have where that is another one, and its ring."""
+    runs, meant = host["policy_generation"], host["policy_meant"]
+    ring = f" [{host['ring']}]" if host["ring"] else ""
+    other = "" if host["policy_current"] else f" ! → {meant}" if runs < meant else f" ({meant})"
+    return f"{runs}{other}{ring}"
 
 
 def list_hosts(

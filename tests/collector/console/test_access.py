@@ -1,3 +1,4 @@
+import re
 import secrets
 import threading
 from collections.abc import Callable
@@ -17,8 +18,7 @@ ROUTES = sorted(TABLE)
 
 
 def path_of(template: str) -> str:
-    path = template.removeprefix(API).replace("{alert_id}", "999999")
-    return path.replace("{host_id}", "nobody").replace("{permit_id}", "none").replace("{order_id}", "none")
+    return re.sub(r"\{\w+\}", "999999", template.removeprefix(API))
 
 
 @pytest.mark.parametrize(("method", "template"), ROUTES)

@@ -1,4 +1,5 @@
 import json
+import re
 from typing import Any
 
 import msgspec
@@ -84,9 +85,7 @@ ROLES_THAT_MAY = ("network_admin", "ciso", "auditor")
 
 def fill(template: str, value: str) -> str:
     safe = "".join(char for char in value if char.isascii() and char.isalnum()) or "x"
-    for name in ("{host_id}", "{alert_id}", "{permit_id}", "{order_id}"):
-        template = template.replace(name, safe)
-    return template
+    return re.sub(r"\{\w+\}", safe, template)
 
 
 def sound(caller: Caller, method: str, path: str, content: bytes | None, query: dict[str, str]) -> None:

@@ -14,7 +14,18 @@ from collector.evidence.journal import Journal
 from collector.registers.models import Alert, Release, TrustDocument
 from collector.registers.store import migrate, open_store
 from policies.bundle import bundle_digest, seal_bundle
-from policies.model import Assignment, Bundle, Citation, Compare, Permit, Rule, Scope, Subject, Zone
+from policies.model import (
+    Assignment,
+    Bundle,
+    Citation,
+    Compare,
+    Correlation,
+    Permit,
+    Rule,
+    Scope,
+    Subject,
+    Zone,
+)
 from protocol.events import Event, encode_event, join_encoded
 from protocol.keys import new_curve_pair, new_sign_pair
 from protocol.trust import OrderKey, TrustRoot, sign_root
@@ -85,7 +96,14 @@ class City:
             document = msgspec.msgpack.encode(sign_root(root, root_key))
             session.add(TrustDocument(serial=1, document=document, created_us=T0))
 
-    def release(self, rules: Sequence[Rule], permits: Sequence[Permit] = (), *, forged: bool = False) -> None:
+    def release(
+        self,
+        rules: Sequence[Rule],
+        permits: Sequence[Permit] = (),
+        *,
+        correlations: Sequence[Correlation] = (),
+        forged: bool = False,
+    ) -> None:
         generation = next(self._generation)
         bundle = Bundle(
             city="naka",
@@ -95,6 +113,7 @@ class City:
             ordinances=("nagoya",),
             rules=tuple(rules),
             permits=tuple(permits),
+            correlations=tuple(correlations),
             zones=(Zone(name="lgwan", title_ja="LGWAN接続系", title_en="LGWAN"),),
             settings={},
             assignments={"pc1": Assignment("lgwan", "税務課")},

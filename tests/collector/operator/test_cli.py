@@ -139,6 +139,7 @@ def test_policy_is_shown_signed_and_released(desk: Desk) -> None:
 
 def test_a_permit_revoked_with_the_key_is_released_at_once(desk: Desk) -> None:
     desk.login("network_admin")
+    assert desk.run("policy", "apply", *desk.key("policy"), "--renew", "--yes")[0] == 0
     application = [
         "--applicant",
         "tanaka",
