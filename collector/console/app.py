@@ -35,6 +35,7 @@ from collector.console.routes import (
     reviews,
     rings,
     sessions,
+    transfers,
 )
 
 LARGEST_BODY = 64 * 1024
@@ -68,6 +69,7 @@ def create_app(data: Path, console: Console | None = None) -> Litestar:
         neighbours,
         reviews,
         indicators,
+        transfers,
         audit,
     )
     app = Litestar(

@@ -96,6 +96,7 @@ TABLE: dict[tuple[str, str], frozenset[str]] = {
     ("POST", f"{API}/indicators"): frozenset({NET, CISO}),
     ("POST", f"{API}/indicators/{{list_id}}/withdraw"): frozenset({NET, CISO}),
     ("POST", f"{API}/indicators/{{list_id}}/match"): frozenset({NET, CISO, AUDIT}),
+    ("GET", f"{API}/transfers"): EVERYONE,
     ("GET", f"{API}/audit"): frozenset({CISO, AUDIT}),
     ("GET", f"{API}/audit/verify"): frozenset({CISO, AUDIT}),
 }

@@ -85,7 +85,7 @@ _STATE_OF: Mapping[str, State] = {
 BUILT = frozenset(
     {
         "roles", "audit_log", "permits", "registers", "evidence_journal", "releases", "orders", "self_inspection", "inspections",
-        "reviews", "indicators", "search_with_reason", "contractors", "notices", "detection",
+        "reviews", "indicators", "search_with_reason", "contractors", "notices", "detection", "transfer_log",
     }
 )  # fmt: skip
 """Functions of the collector that exist; an article that needs another one is ``not_built``."""

@@ -29,6 +29,7 @@ from collector.operator.commands import (
     policy,
     registers,
     reviews,
+    transfers,
 )
 from collector.operator.commands import explain as explanations
 from collector.operator.commands.common import Run
@@ -58,6 +59,7 @@ for module in (
     inspections,
     reviews,
     indicators,
+    transfers,
     audit,
     keys,
 ):
