@@ -24,6 +24,7 @@ from rich.console import Console
 
 from tests.e2e.city import Told, require
 from tests.e2e.demo import perform, table_of
+from tests.e2e.loopback_desk import Desk
 from tests.e2e.story import STEPS
 from tests.e2e.testbed.machine import BIN, Failed, wait_for
 
@@ -40,6 +41,7 @@ settings:
   - {control: software,    zone: "*", mode: observe}
   - {control: execution,   zone: "*", mode: observe}
   - {control: connections, zone: "*", mode: observe}
+rules_off: [host_firewall_off]
 software:
   - {source: dpkg, package: "*"}
   - {source: rpm, package: "*"}
@@ -58,6 +60,17 @@ NEEDS_ROOT = {
     "collector_still_reached": "root: an isolated PC",
     "isolation_survives_agent_kill": "root: an isolated PC",
     "host_restored": "root: an isolated PC",
+    "unregistered_machine_flagged": "root: a segment with machines on it",
+    "wireless_refused": "root: a PC with an adapter",
+    "my_number_stopped": "root: a mounted medium",
+    "unprotected_pc_flagged": "root: a PC that reaches outside",
+    "unknown_service_flagged": "root: a PC of its own network",
+    "refusal_explained": "root: a desktop and a USB device",
+    "permit_asked_for": "root: a refusal",
+    "permit_granted": "root: an application",
+    "applicant_told": "root: a desktop",
+    "permit_used": "root: a USB device",
+    "permit_revoked": "root: a USB device",
 }
 """Step → what it needs. The others are told here by methods of the same name."""
 
@@ -71,7 +84,7 @@ def free_ports(count: int) -> list[int]:
         return [int(one.getsockname()[1]) for one in sockets]
 
 
-class Loopback:
+class Loopback(Desk):
     """A collector, an operator and an agent on this machine's loopback, in one temporary folder."""
 
     def __init__(self) -> None:
@@ -114,7 +127,8 @@ class Loopback:
             service = subprocess.Popen(command, **self._options(), stdout=log, stderr=subprocess.STDOUT)
             self._services.append(service)
 
-    def _wait_host(self, what: str, probe: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
+    def wait_host(self, what: str, probe: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
+        """Wait until the collector's record of this PC is as asked."""
         return wait_for(what, lambda: next(filter(probe, self.json("sekisho", "hosts")), None), seconds=40)
 
     # -- steps ----------------------------------------------------------------------------------------------------
@@ -133,7 +147,7 @@ class Loopback:
         self.run("sekisho", "policy", "apply", "--key", key, "--reason", "first release", "--yes")
         generation = self.json("sekisho", "policy", "show")["generation"]
         self._serve("agent", "sekisho-agent", "run", *self._agent_options, "--beat", "1")
-        host = self._wait_host(
+        host = self.wait_host(
             "the policy in force", lambda host: host["online"] and host["policy_generation"] == generation
         )
         blind, weak = (
@@ -151,27 +165,9 @@ class Loopback:
         password.write_text(PASSWORD)
         enrol, control, data, api = self._ports
         ports = ["--ports", f"{enrol},{control},{data}", "--api-port", str(api)]
-        self.run(
-            *(
-                "sekisho-collector",
-                "init",
-                "--data",
-                str(self.data),
-                "--city",
-                "試験市",
-                "--ordinance",
-                "nagoya",
-            ),
-            *(
-                "--address",
-                ADDRESS,
-                "--new-keys",
-                str(self.keys),
-                "--admin-password-file",
-                str(password),
-                *ports,
-            ),
-        )
+        init = ["sekisho-collector", "init", "--data", str(self.data), "--city", "試験市", *ports]
+        made = ["--new-keys", str(self.keys), "--admin-password-file", str(password)]
+        self.run(*init, "--ordinance", "nagoya", "--address", ADDRESS, *made)
         (self.data / "policy.yaml").write_text(POLICY)
         self._serve("collector", "sekisho-collector", "run", "--data", str(self.data))
         login = ["sekisho", "login", "--name", "admin", "--password-file", str(password)]
@@ -229,7 +225,7 @@ class Loopback:
     def nothing_lost(self) -> Told:
         """Every event the PC numbered is on the collector's disk."""
         begin = time.monotonic()
-        host = self._wait_host(
+        host = self.wait_host(
             "spooled = stored", lambda host: host["stored"] == host["spooled"] > 0 and not host["dropped"]
         )
         what = f"{host['spooled']:,} events spooled = {host['stored']:,} stored"

@@ -14,7 +14,7 @@ import pytest
 from tests.e2e.city import City, require
 from tests.e2e.testbed.access_point import ADAPTER, MAC, AccessPoint
 from tests.e2e.testbed.cityhall import CityHall
-from tests.e2e.testbed.installation import DATA, Installation
+from tests.e2e.testbed.installation import Installation
 from tests.e2e.testbed.machine import Machine, wait_for
 from tests.e2e.testbed.usb_host import UsbHost
 
@@ -48,9 +48,6 @@ class Laptop(City):
 
     def _build(self) -> None:
         self.site.install_collector()
-        file = self.hall.collector.path(f"{DATA}/policy.yaml")
-        enforced = "settings:\n  - {control: links, zone: lgwan, mode: enforce}\n"
-        file.write_text(file.read_text().replace("settings:\n", enforced))
         self.site.start_collector()
         self.ids[PC] = self.site.enrol(PC)
         self.site.office.run(
@@ -101,34 +98,11 @@ def test_with_the_committees_permit_it_works(laptop: Laptop) -> None:
     site.office.run("people", "add", "tanaka", "田中", "--section", "市民課")
     offices = ("--office", "committee", "--office", "network_manager")
     site.office.run("people", "add", "iinkai", "委員会", "--section", "情報課", *offices)
-    site.office.run(
-        *("permits", "grant", "wireless", "--what", f"mac={MAC}", "--ground", "nagoya:第43条第2項"),
-        *(
-            "--applicant",
-            "tanaka",
-            "--approver",
-            "iinkai",
-            "--until",
-            "30d",
-            "--reason",
-            "counter in the hall",
-        ),
-        *("--key", "/root/keys/policy.key", "--yes"),
-    )
-    site.office.run(
-        *("permits", "grant", "joint", "--what", f"mac={MAC}", "--ground", "nagoya:第53条"),
-        *(
-            "--applicant",
-            "tanaka",
-            "--approver",
-            "iinkai",
-            "--until",
-            "30d",
-            "--reason",
-            "counter in the hall",
-        ),
-        *("--key", "/root/keys/policy.key", "--yes"),
-    )
+    people = ("--applicant", "tanaka", "--approver", "iinkai")
+    wish = ("--until", "30d", "--reason", "counter in the hall", "--key", "/root/keys/policy.key", "--yes")
+    for kind, article in (("wireless", "第43条第2項"), ("joint", "第53条")):
+        subject = ("--what", f"mac={MAC}", "--ground", f"nagoya:{article}")
+        site.office.run("permits", "grant", kind, *subject, *people, *wish)
     generation = int(site.office.json("policy", "show")["generation"])
     site.wait_host(PC, "policy in force", policy_generation=generation)
     wait_for("the adapter to be given back", laptop.point.is_joined)

@@ -10,7 +10,8 @@ import pytest
 
 from collector.fiscal import fiscal_year
 from collector.inspections.render import harmless, html, sheet_csv
-from collector.operator.commands.inspections import ANSWERS, STATES
+from collector.operator.commands.coverage import STATES
+from collector.operator.commands.inspections import ANSWERS
 from collector.registers.models import Agent
 from tests.collector.console.world import START, TAX, WELFARE, Caller, World, release
 
@@ -32,6 +33,16 @@ def opened(world: World) -> dict[str, Any]:
 
 def _item(sheet: dict[str, Any], article: str, ordinance: str = "nagoya") -> dict[str, Any]:
     return next(one for one in sheet["items"] if (one["ordinance"], one["article"]) == (ordinance, article))
+
+
+def test_one_article_of_three_cities_asks_for_it(world: World) -> None:
+    asking = {
+        (ordinance.id, article.number)
+        for ordinance in world.console.ordinances.values()
+        for article in ordinance.articles
+        if "self_inspection" in article.centre
+    }
+    assert asking == {("nagoya", "第60条"), ("meguro", "第21条"), ("nerima", "第24条")}
 
 
 def test_facts_fill_the_sheet(opened: dict[str, Any]) -> None:
@@ -76,7 +87,7 @@ def test_one_sheet_a_year_and_only_for_sections_with_pcs(world: World, opened: d
     assert opened["section"] == TAX
     assert auditor.refused("POST", "/inspections", NEW) == (409, "wrong_state")
     assert auditor.refused("POST", "/inspections", {**NEW, "section": "図書館"}) == (404, "not_found")
-    assert auditor.refused("POST", "/inspections", {**NEW, "ordinance": "kameoka"}) == (422, "bad_value")
+    assert auditor.refused("POST", "/inspections", {**NEW, "ordinance": "baseline"}) == (422, "bad_value")
     for ordinance in ("meguro", "nerima"):
         auditor.post("/inspections", {**NEW, "section": WELFARE, "ordinance": ordinance})
     assert len(auditor.get("/inspections")) == 3

@@ -5,7 +5,7 @@ from collector.console.masking import PERSONAL, mask_event
 
 
 def test_the_catalogue_says_what_is_personal() -> None:
-    assert {"user", "cmdline", "owner", "path", "purpose", "target_user"} == PERSONAL
+    assert {"user", "cmdline", "args", "owner", "path", "purpose", "target_user"} == PERSONAL
 
 
 def test_names_in_paths_go_too() -> None:

@@ -4,35 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import msgspec
 import pytest
 from sqlalchemy import update
 
 from collector.registers import releases
-from collector.registers.models import Agent, Release
+from collector.registers.models import Agent
 from collector.registers.store import now_us
 from protocol.messages import HeartbeatReply, PolicyBundle, PolicyFetch
-from protocol.signed import Signed, seal
 from tests.collector.gateway.pc import PC, City, Running, running
+from tests.e2e.testbed.machine import wait_for
 
 New = Callable[..., PC]
-
-
-def released(city: City, generation: int, ring: str = "") -> Signed:
-    document = seal("policy", f"bundle {generation}".encode(), [city.policy])
-    with city.store() as store, store.write() as session:
-        session.add(
-            Release(
-                generation=generation,
-                status="released",
-                document=msgspec.msgpack.encode(document),
-                digest="d",
-                created_us=now_us(),
-                created_by="test",
-                ring=ring,
-            )
-        )
-    return document
 
 
 def set_ring(city: City, ring: str, *pcs: PC) -> None:
@@ -57,8 +39,8 @@ def test_only_the_ring_gets_its_release_and_all_get_it_when_it_is_promoted(
     city: City, pcs: tuple[PC, PC]
 ) -> None:
     pilot, other = pcs
-    released(city, 1)
-    document = released(city, 2, "pilot")
+    city.release(1)
+    document = city.release(2, "pilot")
     with running(city) as gateway:
         for pc in pcs:
             pc.connect(gateway, "control")
@@ -78,10 +60,11 @@ def test_a_pc_that_joins_a_ring_gets_its_release_and_keeps_it_when_it_leaves(
     city: City, pcs: tuple[PC, PC], gateway: Running
 ) -> None:
     _, other = pcs
-    released(city, 1)
-    released(city, 2, "pilot")
+    city.release(1)
+    city.release(2, "pilot")
     other.connect(gateway, "control")
-    assert generation_told(other, 1) == 1
+    gateway.poke("policy")
+    wait_for("the gateway to know the release", lambda: generation_told(other, 1) == 1)
     set_ring(city, "pilot", other)
     gateway.poke("agents")
     assert other.expect("control", PolicyBundle).generation == 2
@@ -94,7 +77,7 @@ def test_a_pc_that_joins_a_ring_gets_its_release_and_keeps_it_when_it_leaves(
             assert isinstance(message, HeartbeatReply)
             told = message.policy_generation
     assert told == 1
-    released(city, 3)
+    city.release(3)
     gateway.poke("policy")
     assert other.expect("control", PolicyBundle).generation == 3
 
@@ -103,8 +86,8 @@ def test_a_newer_release_for_all_goes_before_the_ring(
     city: City, pcs: tuple[PC, PC], gateway: Running
 ) -> None:
     pilot, _ = pcs
-    released(city, 1, "pilot")
-    released(city, 2)
+    city.release(1, "pilot")
+    city.release(2)
     pilot.connect(gateway, "control")
     pilot.send("control", pilot.beat())
     assert pilot.expect("control", PolicyBundle).generation == 2
@@ -113,8 +96,8 @@ def test_a_newer_release_for_all_goes_before_the_ring(
 def test_two_rings_are_kept_apart(city: City, pcs: tuple[PC, PC], gateway: Running) -> None:
     pilot, other = pcs
     set_ring(city, "second", other)
-    released(city, 1, "pilot")
-    released(city, 2, "second")
+    city.release(1, "pilot")
+    city.release(2, "second")
     for pc, generation in ((pilot, 1), (other, 2)):
         pc.connect(gateway, "control")
         pc.send("control", pc.beat())
@@ -125,7 +108,7 @@ def test_before_the_first_release_for_all_only_the_ring_has_one(
     city: City, pcs: tuple[PC, PC], gateway: Running
 ) -> None:
     pilot, other = pcs
-    released(city, 1, "pilot")
+    city.release(1, "pilot")
     for pc in pcs:
         pc.connect(gateway, "control")
     assert generation_told(other, 0) == 0
