@@ -14,6 +14,7 @@ from collector.desk.permit_bundle import only_permits_differ, only_takes_away
 from collector.operator import output
 from collector.operator.client import Api, ProblemError
 from collector.operator.commands.common import ask, open_key
+from collector.operator.known_base import known_base
 from collector.operator.texts import say
 from protocol.signed import Signed, seal
 from protocol.text import Text
@@ -36,12 +37,18 @@ def release_permits(
     """Fetch what is due, show it, sign and post it; returns the releases, none when PCs are meant to have just that.
 
     ``extent``: revoked = only take away. Raises ProblemError ``foreign`` when the collector would have something else
-    signed under this name.
+    signed under this name, or the release it starts from is signed by nobody known.
     """
     due = api.get("/policy/permits", extent=extent)
     fits = only_takes_away if extent == "revoked" else only_permits_differ
     for one in due:
-        base = read_bundle(msgspec.convert(one["base"], Signed).body)
+        base = known_base(msgspec.convert(one["base"], Signed), key)
+        if base is None:
+            raise ProblemError(
+                "foreign",
+                f"the release before {one['generation']} is signed by none of this key and the *.pub beside it",
+                "put the colleague's .pub beside your key, or look at everything: sekisho policy release",
+            )
         bundle = read_bundle(base64.b64decode(one["body"]))
         if not fits(base, bundle):
             raise ProblemError(

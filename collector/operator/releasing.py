@@ -18,12 +18,18 @@ from collector.operator import output
 from collector.operator.client import Api, ProblemError
 from collector.operator.commands.common import ask, open_key
 from collector.operator.following import follow
+from collector.operator.known_base import known_base
 from collector.operator.reports import backtest_lines, check_lines
 from collector.operator.texts import say
+from policies.model import Bundle
 from protocol.keys import SignPair
 from protocol.signed import Signed, seal
 from protocol.text import Text
 
+STRANGE = Text(
+    "配布中の方針に、この鍵とその隣の *.pub のどの署名もありません。差ではなく全体を示します",
+    "the release in force is signed by none of this key and the *.pub beside it; shown is everything, not the difference",
+)
 SAME = Text("変わるところはありません。何も配りません", "nothing changes; nothing was released")
 SIGNING = Text("世代 {generation} に署名して配ります:", "signing and releasing generation {generation}:")
 TO_RING = Text("  範囲: 組 {ring} の端末だけ", "  only to the PCs of ring {ring}")
@@ -54,13 +60,14 @@ def sign_release(api: Api, key: Path, passphrase_file: Path | None, wish: Wish) 
     """
     answer = api.get("/policy/draft", ring=wish.ring, rollback_of=wish.rollback_of or None)
     body = base64.b64decode(answer["body"])
-    changes = diff(_bundle_in_force(api, wish.ring), read_bundle(body))
+    base = _known_base(api, wish.ring, key)
+    changes = diff(base, read_bundle(body))
     if not changes and not wish.renew:
         output.aside(say(SAME))
         return None
     if not wish.without_backtest:
         body = _tried(api, wish, answer)
-        changes = diff(_bundle_in_force(api, wish.ring), read_bundle(body))
+        changes = diff(base, read_bundle(body))
     output.aside(say(SIGNING, generation=answer["release"]["generation"]))
     if wish.ring:
         output.aside(say(TO_RING, ring=wish.ring))
@@ -104,11 +111,15 @@ def backtest(api: Api, **plan: Any) -> dict[str, Any]:
     return follow(api, api.post("/policy/backtests", plan))
 
 
-def _bundle_in_force(api: Api, ring: str) -> Any:
+def _known_base(api: Api, ring: str, key: Path) -> Bundle | None:
+    """The release in force, as far as somebody known signed it; says so when there is one that nobody known did."""
     try:
         answer = api.get("/policy/document", ring=ring)
     except ProblemError as error:
         if error.name == "not_found":
             return None
         raise
-    return read_bundle(msgspec.convert(answer["document"], Signed).body)
+    base = known_base(msgspec.convert(answer["document"], Signed), key)
+    if base is None:
+        output.aside(say(STRANGE))
+    return base
