@@ -17,7 +17,6 @@ import msgspec
 from msgspec import Struct
 
 from collector.config import Config, Layout, write_config, write_curve_key
-from collector.console.accounts import SHORTEST_PASSWORD, add_operator
 from collector.desk.law import choose, keep_file
 from collector.desk.sample import SAMPLE
 from collector.operator.keyfile import public_text, save_key
@@ -25,7 +24,7 @@ from collector.registers.models import Setting, TrustDocument
 from collector.registers.store import migrate, open_store
 from policies.ordinance import Ordinance
 from policies.shipped import shipped_ordinances
-from protocol.keys import SignPair, new_curve_pair, new_sign_pair, write_private
+from protocol.keys import CurvePair, SignPair, new_curve_pair, new_sign_pair, write_private
 from protocol.messages import Lane
 from protocol.refusal import RefusedError
 from protocol.trust import OrderKey, TrustRoot, sign_root
@@ -70,6 +69,8 @@ class Plan(Struct, frozen=True, kw_only=True):
 
 def check_plan(plan: Plan) -> None:
     """Refuse what could not work before anything is written. Raises RefusedError ``bad_value`` or ``already_there``."""
+    from collector.console.accounts import SHORTEST_PASSWORD  # brings the web framework along
+
     if not plan.city:
         raise RefusedError("bad_value", "the city has no name", "--city 名古屋市")
     for address in plan.addresses:
@@ -110,6 +111,8 @@ def set_up(plan: Plan, now_us: int) -> TrustRoot:
 
     Raises RefusedError (see :func:`check_plan`); OSError.
     """
+    from collector.console.accounts import add_operator  # brings the web framework along
+
     check_plan(plan)
     layout = Layout(plan.data)
     with _whole_or_nothing(plan.data):
@@ -122,19 +125,7 @@ def set_up(plan: Plan, now_us: int) -> TrustRoot:
         write_private(layout.policy, SAMPLE.encode())
         for path in plan.ordinance_files:
             keep_file(layout.data, path)
-        root = TrustRoot(
-            city=plan.city,
-            serial=1,
-            root_key=plan.root.public,
-            collector_key=pair.public,
-            policy_keys=plan.policy_keys,
-            order_keys=plan.order_keys,
-            order_signatures=plan.order_signatures,
-            addresses=plan.addresses,
-            enrol_port=plan.ports["enrol"],
-            control_port=plan.ports["control"],
-            data_port=plan.ports["data"],
-        )
+        root = _trust_root(plan, pair)
         document = msgspec.msgpack.encode(sign_root(root, plan.root))
         migrate(layout.control)
         store = open_store(layout.control)
@@ -145,6 +136,22 @@ def set_up(plan: Plan, now_us: int) -> TrustRoot:
             add_operator(session, plan.admin.name, plan.admin.password, plan.admin.role, now_us=now_us)
         store.close()
     return root
+
+
+def _trust_root(plan: Plan, pair: CurvePair) -> TrustRoot:
+    return TrustRoot(
+        city=plan.city,
+        serial=1,
+        root_key=plan.root.public,
+        collector_key=pair.public,
+        policy_keys=plan.policy_keys,
+        order_keys=plan.order_keys,
+        order_signatures=plan.order_signatures,
+        addresses=plan.addresses,
+        enrol_port=plan.ports["enrol"],
+        control_port=plan.ports["control"],
+        data_port=plan.ports["data"],
+    )
 
 
 @contextlib.contextmanager

@@ -108,6 +108,29 @@ def test_borders_between_packages(package: str) -> None:
     assert crossings == set()
 
 
+NOT_AT_START = {
+    "collector.operator.cli": {
+        "sigma",
+        "sqlalchemy",
+        "alembic",
+        "litestar",
+        "jinja2",
+        "zmq",
+        "httpx",
+        "asyncio",
+    },
+    "collector.cli": {"sigma", "litestar", "jinja2", "httpx"},
+}
+"""Module of a command → what only some of its subcommands need; imported at the top it would slow down all of them."""
+
+
+@pytest.mark.parametrize("module", sorted(NOT_AT_START))
+def test_a_command_starts_without_what_few_subcommands_need(module: str) -> None:
+    told = f"import sys, {module}; print(*sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", told], check=True, capture_output=True, text=True, cwd=ROOT)
+    assert NOT_AT_START[module] & set(ran.stdout.split()) == set()
+
+
 @pytest.mark.parametrize("name", sorted(PROBES))
 def test_probe_answers_without_raising(name: str) -> None:
     reason = why_missing(name)

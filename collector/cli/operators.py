@@ -10,7 +10,6 @@ import typer
 from sqlalchemy import delete, select
 
 from collector.cli.common import DATA, Data, audited, opened
-from collector.console.accounts import add_operator, hash_password
 from collector.operator import output
 from collector.operator.commands.common import Json, read_passphrase
 from collector.operator.texts import PASSWORD, role, say, t
@@ -59,6 +58,8 @@ def add(
     data: Data = DATA,
 ) -> None:
     """Make an account."""
+    from collector.console.accounts import add_operator  # brings the web framework along
+
     password = read_password(password_file)
     with opened(data) as store, store.write() as session:
         add_operator(
@@ -118,6 +119,8 @@ def disable(name: Name, *, data: Data = DATA) -> None:
 
 def passwd(name: Name, *, password_file: PasswordFile = None, data: Data = DATA) -> None:
     """Set a new password, open the account again, end its sessions."""
+    from collector.console.accounts import hash_password  # brings the web framework along
+
     hashed = hash_password(read_password(password_file))
     with opened(data) as store, store.write() as session:
         row = session.get(Operator, name)

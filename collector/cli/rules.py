@@ -1,26 +1,26 @@
-"""rules test | check."""
+"""rules test | check. The compiler (pySigma) is imported by those who need it: only these two commands do."""
 
 from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from collector.cli.common import DATA, Data
 from collector.config import Layout
 from collector.desk.law import installed_ordinances
-from collector.desk.own_rules import OWN
 from collector.desk.site import load_site
 from collector.operator import output
 from collector.operator.commands.common import Json
 from collector.operator.texts import say, t
-from policies.compile import Library, compile_library, rule_files
 from policies.shipped import shipped_directory, shipped_library
-from policies.testing import check_rules
 from protocol.refusal import RefusedError
 from protocol.text import Text
+
+if TYPE_CHECKING:
+    from policies.compile import Library
 
 STATES = {
     "loaded": Text("○ 読み込める", "loaded"),
@@ -44,6 +44,8 @@ def run_tests(
     json: Json = False,
 ) -> None:
     """Compile, lint and test rules."""
+    from policies.testing import check_rules
+
     report = check_rules(directory or shipped_directory("rules"))
     output.line(report.json() if json else str(report))
     raise typer.Exit(0 if report.ok else 1)
@@ -59,6 +61,9 @@ def check(
     json: Json = False,
 ) -> None:
     """Tell which rules of a directory can be loaded, and why others cannot; exit code 1 when one is wrong."""
+    from collector.desk.own_rules import OWN
+    from policies.compile import compile_library, rule_files
+
     place = directory or data / OWN
     if not place.is_dir():
         raise RefusedError("not_found", f"no directory {place}", "name one, or give --data")

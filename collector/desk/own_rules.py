@@ -12,6 +12,7 @@ from pathlib import Path
 from collector.desk.law import installed_ordinances
 from collector.desk.site_read import Complaint, SiteError
 from policies.compile import Library, compile_library, rule_files
+from policies.model import Rule
 from policies.shipped import shipped_library
 from policies.sigma_rule import Lists
 from policies.source import SourceError
@@ -37,6 +38,11 @@ class RuleBook:
         if self._all is None or self._all[0] != stamp:
             self._all = stamp, self._compiled(files, lists)
         return self._all[1]
+
+    def shipped(self, lists: Lists | None = None) -> tuple[Rule, ...]:
+        """The rules of the package, as they were when they were read. Raises SiteError and OSError."""
+        self.library(lists)
+        return self._shipped[1].rules if self._shipped else ()
 
     def _compiled(self, files: list[Path], lists: Lists) -> Library:
         if self._shipped is None or self._shipped[0] != lists:

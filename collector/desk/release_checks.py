@@ -92,7 +92,7 @@ OTHER_RULES = Text(
 
 
 def check(bundle: Bundle, site: Site, site_text: str, loaded: tuple[Rule, ...]) -> CheckReport:
-    """Check a draft made of ``site`` (whose file reads ``site_text``) and the rules ``loaded`` at the start."""
+    """Check a draft made of ``site`` (whose file reads ``site_text``) and the package's rules as ``loaded`` at the start."""
     files = _fingerprint()
     tested = _rules_tested(files)
     remarks = [

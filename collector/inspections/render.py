@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import io
 from datetime import UTC, datetime
-from typing import Any
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from protocol.text import Lang
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 COLUMNS = (
     "id", "ordinance", "article", "question", "state", "violations", "blocked", "unseen", "permits", "lapsed",
@@ -17,10 +19,6 @@ COLUMNS = (
 )  # fmt: skip
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _FACTS = ("state", "violations", "blocked", "unseen", "permits", "lapsed")
-
-_environment = Environment(
-    loader=PackageLoader("collector.inspections"), autoescape=True, undefined=StrictUndefined
-)
 
 
 def day(micros: int) -> str:
@@ -30,12 +28,21 @@ def day(micros: int) -> str:
     return datetime.fromtimestamp(micros / 1_000_000, UTC).astimezone().strftime("%Y-%m-%d")
 
 
-_environment.filters["day"] = day
+@cache
+def _environment() -> Environment:
+    # Not at the top: every command of the operator imports this module, and two of them make pages.
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    made = Environment(
+        loader=PackageLoader("collector.inspections"), autoescape=True, undefined=StrictUndefined
+    )
+    made.filters["day"] = day
+    return made
 
 
 def html(template: str, lang: Lang, **values: Any) -> str:
     """A page of its own: no script, nothing fetched. ``template`` is one of ``templates/``."""
-    return _environment.get_template(template).render(lang=lang, **values)
+    return _environment().get_template(template).render(lang=lang, **values)
 
 
 def sheet_csv(sheet: dict[str, Any], lang: Lang) -> bytes:

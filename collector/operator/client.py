@@ -1,17 +1,19 @@
-"""The operator's side of the API."""
+"""The operator's side of the API. httpx is imported by the first call: help, keys and files need none."""
 
 from __future__ import annotations
 
 import ipaddress
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
-import httpx
 import msgspec
 
 from collector.operator import session
 from protocol.refusal import UNREADABLE
+
+if TYPE_CHECKING:
+    import httpx
 
 TIMEOUT_S = 40
 """Longer than the longest long poll."""
@@ -46,6 +48,8 @@ class Api:
     """One signed-in connection. Answers are the JSON as dicts and lists (see ``collector.console.views``)."""
 
     def __init__(self, url: str, token: str = "") -> None:
+        import httpx
+
         check_url(url)
         headers = {"authorization": f"Bearer {token}"} if token else {}
         # trust_env: no proxy of the environment may stand between an operator and the collector
@@ -77,6 +81,8 @@ class Api:
         self._call("DELETE", path, {})
 
     def _call(self, method: str, path: str, query: dict[str, Any], body: bytes | None = None) -> Any:
+        import httpx
+
         headers = {"content-type": "application/json"} if body is not None else {}
         try:
             answer = self._http.request(method, path, params=query, content=body, headers=headers)

@@ -99,7 +99,7 @@ def _check(request: Call, rollback_of: int) -> CheckReport:
     except SiteError as error:
         return site_refused(error)
     text = console.layout.policy.read_text(encoding="utf-8")
-    return check(bundle, sources.site, text, console.rules)
+    return check(bundle, sources.site, text, console.shipped_rules)
 
 
 @post("/policy/backtests", sync_to_thread=True)

@@ -287,3 +287,15 @@ def test_a_release_is_what_its_signature_says(sign_in: SignIn, world: World) -> 
     document = msgspec.msgpack.decode(row.document, type=Signed)
     bundle, _ = open_bundle(document, [world.policy_key.public], city="中市", now_us=START)
     assert bundle.generation == 1
+
+
+def test_rules_of_the_citys_own_are_no_change_of_the_package(world: World) -> None:
+    own = world.data / "rules"
+    own.mkdir()
+    (own / "nc.yml").write_text(
+        "title: nc\nid: 11111111-1111-4111-8111-111111111111\nstatus: test\nlevel: low\n"
+        "logsource: {product: linux, category: process_creation}\n"
+        "detection: {nc: {Image|endswith: /nc}, condition: nc}\n"
+    )
+    found = Caller(world, "network_admin").get("/policy/check")
+    assert found["ok"], found["remarks"]
