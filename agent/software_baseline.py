@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,11 @@ Form = tuple[str, str]
 """Version and digest."""
 Key = tuple[str, str]
 """Name and owner."""
+BASELINE = "software.db"
+"""In the agent's state folder."""
 Inventory = dict[Key, frozenset[Form]]
+Digests = dict[tuple[int, ...], str]
+"""SHA-256 in hex of programs, by numbers of their stat that change with the content."""
 
 
 def inventory_of(packages: Iterable[Package]) -> Inventory:
@@ -45,6 +50,17 @@ def differences(source: str, before: Inventory, now: Inventory, time_us: int) ->
             yield SoftwareInstalled(time_us=time_us, version=version, digest=digest, **about)
 
 
+def names_kept(path: Path, source: str, names: Iterable[str]) -> set[str]:
+    """Those of ``names`` that a baseline file has; all of them when it cannot be read just now. Never waits."""
+    wanted = set(names)
+    try:
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=0)) as db:
+            look = "SELECT 1 FROM software WHERE source = ? AND name = ? LIMIT 1"
+            return {name for name in wanted if db.execute(look, (source, name)).fetchone()}
+    except sqlite3.Error:
+        return wanted
+
+
 class Baseline:
     """The file. Use it in one thread. A damaged one is set aside and begun anew: the PC is then seeded again."""
 
@@ -69,6 +85,7 @@ class Baseline:
                 "CREATE TABLE IF NOT EXISTS software (source TEXT, name TEXT, owner TEXT, version TEXT, digest TEXT,"
                 " PRIMARY KEY (source, name, owner, version, digest)) WITHOUT ROWID"
             )
+            db.execute("CREATE TABLE IF NOT EXISTS hashed (stat TEXT PRIMARY KEY, digest TEXT) WITHOUT ROWID")
         except sqlite3.DatabaseError:
             db.close()
             raise
@@ -111,6 +128,19 @@ class Baseline:
             for (_, owner), forms in now.items():
                 self._add(source, name, owner, forms)
         return list(differences(source, before, now, time_us))
+
+    def digests(self) -> Digests:
+        """What was kept by :meth:`keep_digests`."""
+        rows = self._db.execute("SELECT stat, digest FROM hashed")
+        return {tuple(map(int, stat.split())): digest for stat, digest in rows}
+
+    def keep_digests(self, before: Digests, now: Digests) -> None:
+        """Keep the digests that are in use now, so that a program is read once and not every hour."""
+        with self._db:
+            gone = ((" ".join(map(str, stat)),) for stat in before.keys() - now.keys())
+            self._db.executemany("DELETE FROM hashed WHERE stat = ?", gone)
+            new = ((" ".join(map(str, stat)), now[stat]) for stat in now.keys() - before.keys())
+            self._db.executemany("INSERT OR REPLACE INTO hashed VALUES (?, ?)", new)
 
     def _add(self, source: str, name: str, owner: str, forms: Iterable[Form]) -> None:
         rows = ((source, name, owner, version, digest) for version, digest in forms)

@@ -33,7 +33,9 @@ class SubjectIndex(Generic[T]):
         for subject, entry in entries:
             for name in ANCHORS[kind]:
                 if value := getattr(subject, name):
-                    self._by_anchor.setdefault((name, value.lower()), []).append((subject, entry))
+                    lower = value.lower()
+                    key = value if lower == value else lower  # one text for both: there are thousands
+                    self._by_anchor.setdefault((name, key), []).append((subject, entry))
                     break
 
     def find(self, seen: Subject) -> list[T]:

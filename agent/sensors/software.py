@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import queue
-import threading
 import time
-from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, ClassVar, get_args
 
-from agent.platform.ports import Package, SoftwareChange, SoftwareSource, SoftwareWatch
+from agent.inventory.job import name_of
+from agent.inventory.parent import MAX_PATHS, Looker
+from agent.platform.ports import SoftwareChange, SoftwareSource, SoftwareWatch
 from agent.sensors import POLLIN, Sensor
-from agent.software_baseline import Baseline
+from agent.software_baseline import BASELINE, names_kept
 from policies.model import Control
 from protocol.events import AgentHealth, Event, SoftwareChanged, SoftwareInstalled, SoftwareRemoved
 from protocol.text import Text
@@ -26,11 +23,10 @@ SETTLE_S: dict[SoftwareSource, float] = {"dpkg": 0.0, "rpm": 1.0, "pip": 1.0, "n
 """How long after its last change a source is looked at: installers write in several steps."""
 FULL_S = 3600.0
 """Everything is looked at this often, whatever the watch said."""
-MAX_PATHS = 512
-"""More single programs than this waiting: the whole source is looked at instead."""
 BOUNDED = "sensor_bounded.software"
-_NICE = 10
-_JOIN_S = 5.0
+DATABASES_S, PLACES_S = 180.0, 1800.0
+"""How long a look may take before its process is killed and the sensor restarted."""
+_NICE, _PAUSE_S = 10, 1.0
 
 
 class SoftwareSensor(Sensor):
@@ -64,29 +60,33 @@ class SoftwareSensor(Sensor):
     def __init__(self, platform: Platform) -> None:
         super().__init__(platform)
         self._watch: SoftwareWatch | None = None
-        self._workers: dict[SoftwareSource, _Worker] = {}
+        self._lookers: dict[SoftwareSource, Looker] = {}
         self._due: dict[SoftwareChange, float] = {}
         self._full_due = 0.0
+        self._bounded = False
 
     def open(self) -> Iterable[Event]:
         self._watch = self.platform.software_watch()
-        databases = _Worker(self.platform, self._watch, nice=0)
-        places = _Worker(self.platform, self._watch, nice=_NICE)
-        self._workers = {source: places if source == "user_place" else databases for source in SOURCES}
+        databases = Looker(self.platform, self._follow, self._worth, nice=0, seconds=DATABASES_S)
+        places = Looker(
+            self.platform, self._follow, self._worth, nice=_NICE, seconds=PLACES_S, pause_s=_PAUSE_S
+        )
+        # Two: a walk through the user places may take minutes, and package databases must not wait for it.
+        self._lookers = {source: places if source == "user_place" else databases for source in SOURCES}
         self._everything()
         return ()
 
     def filenos(self) -> Iterable[tuple[int, int]]:
         if self._watch is None:
             return ()
-        workers = {worker.fileno() for worker in self._workers.values()}
-        return [(self._watch.fileno(), POLLIN), *((fileno, POLLIN) for fileno in sorted(workers))]
+        children = {looker.fileno() for looker in self._lookers.values()} - {-1}
+        return [(self._watch.fileno(), POLLIN), *((fileno, POLLIN) for fileno in sorted(children))]
 
     def read(self, fileno: int) -> Iterable[Event]:
-        for worker in self._workers.values():
-            if fileno == worker.fileno():
-                return worker.results()
-        if self._watch is not None:
+        for looker in set(self._lookers.values()):
+            if fileno == looker.fileno():
+                return [*looker.read(), *self._tell_bounded()]
+        if self._watch is not None and fileno == self._watch.fileno():
             now = time.monotonic()
             for change in self._watch.changes():
                 self._due[change] = now + SETTLE_S[change.source]
@@ -103,12 +103,14 @@ class SoftwareSensor(Sensor):
         if now >= self._full_due:
             self._everything()
         self._hand_over(now)
+        for looker in set(self._lookers.values()):
+            looker.tick()
         return ()
 
     def close(self) -> None:
-        for worker in set(self._workers.values()):
-            worker.close()
-        self._workers = {}
+        for looker in set(self._lookers.values()):
+            looker.close()
+        self._lookers = {}
         if self._watch is not None:
             self._watch.close()
             self._watch = None
@@ -116,8 +118,8 @@ class SoftwareSensor(Sensor):
     def _everything(self) -> None:
         self._full_due = time.monotonic() + FULL_S
         self._due.clear()
-        for source, worker in self._workers.items():
-            worker.put(SoftwareChange(source))
+        for looker in set(self._lookers.values()):
+            looker.put([SoftwareChange(source) for source, its in self._lookers.items() if its is looker])
 
     def _fold(self) -> None:
         paths = [change for change in self._due if change.path]
@@ -129,101 +131,25 @@ class SoftwareSensor(Sensor):
     def _hand_over(self, now: float) -> None:
         for change in [change for change, due in self._due.items() if due <= now]:
             del self._due[change]
-            self._workers[change.source].put(change)
+            self._lookers[change.source].put([change])
 
+    def _follow(self, source: SoftwareSource, folders: Iterable[str]) -> bool:
+        """Watch the folders that the inventory found."""
+        return self._watch is not None and self._watch.watch(source, folders)
 
-class _ClosedError(Exception):
-    """The sensor was closed while a source was being listed: the baseline must not take half of it."""
+    def _worth(self, paths: list[str]) -> list[str]:
+        """Paths for which a child is worth starting: what is a program now, or was one. Caches and logs are neither."""
+        watch, names = self._watch, {path: name_of(self.platform.root, path) for path in paths}
+        programs = {path for path in paths if watch is not None and watch.is_program(path)}
+        others = {name for path, name in names.items() if path not in programs}
+        kept = names_kept(self.platform.state / BASELINE, "user_place", others) if others else set()
+        return [path for path, name in names.items() if path in programs or name in kept]
 
-
-class _Worker:
-    """Reads inventories and hashes files in a thread; results come back through an event descriptor.
-
-    There are two: a walk through the user places may take minutes, and package databases must not wait for it.
-    """
-
-    def __init__(self, platform: Platform, watch: SoftwareWatch, *, nice: int) -> None:
-        self._platform = platform
-        self._watch = watch
-        self._nice = nice
-        self._changes: queue.SimpleQueue[SoftwareChange | None] = queue.SimpleQueue()
-        self._results: deque[Event | Exception] = deque()
-        self._ending = threading.Event()
-        self._bounded = False
-        self._fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._thread = threading.Thread(target=self._run, name=f"software-{nice}", daemon=True)
-        self._thread.start()
-
-    def fileno(self) -> int:
-        return self._fd
-
-    def put(self, change: SoftwareChange) -> None:
-        """Have a change looked at."""
-        self._changes.put(change)
-
-    def results(self) -> list[Event]:
-        """Take the events found so far. Raises what the worker died of."""
-        try:
-            os.eventfd_read(self._fd)
-        except BlockingIOError:
-            return []
-        events: list[Event] = []
-        while self._results:
-            result = self._results.popleft()
-            if isinstance(result, Exception):
-                raise result
-            events.append(result)
-        return events
-
-    def close(self) -> None:
-        self._ending.set()
-        self._changes.put(None)
-        self._thread.join(_JOIN_S)
-        if not self._thread.is_alive():
-            os.close(self._fd)
-
-    def _run(self) -> None:
-        try:
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), self._nice)
-            with contextlib.closing(Baseline(self._platform.state / "software.db")) as baseline:
-                while (change := self._changes.get()) is not None and not self._ending.is_set():
-                    self._look(baseline, change)
-        except _ClosedError:
-            return
-        except Exception as problem:  # noqa: BLE001 - a thread has no caller: the sensor raises it and is restarted
-            self._tell([problem])
-
-    def _look(self, baseline: Baseline, change: SoftwareChange) -> None:
-        packages, source = self._platform.packages, change.source
-        if change.path:
-            found = packages.examine(change.path)
-            name = self._inner(change.path)
-            self._tell(baseline.compare_one(source, name, found, self._platform.now_us()))
-            return
-        if source == "user_place":
-            self._tell_bounded(watched=self._watch.rewatch())
-        listed = self._until_ended(packages.installed(source))
-        self._tell(baseline.compare(source, listed, self._platform.now_us()))
-
-    def _until_ended(self, found: Iterator[Package]) -> Iterator[Package]:
-        for package in found:
-            if self._ending.is_set():
-                raise _ClosedError
-            yield package
-
-    def _inner(self, path: str) -> str:
-        root = str(self._platform.root).rstrip("/")
-        return path.removeprefix(root) if root else path
-
-    def _tell_bounded(self, *, watched: bool) -> None:
-        if watched == self._bounded:
-            self._bounded = not watched
-            detail = "" if watched else "too many folders to watch; the rest is looked at once an hour"
-            now_us = self._platform.now_us()
-            self._tell([AgentHealth(time_us=now_us, code=BOUNDED, raised=not watched, detail=detail)])
-
-    def _tell(self, results: Iterable[Event | Exception]) -> None:
-        before = len(self._results)
-        self._results.extend(results)
-        if len(self._results) > before:
-            os.eventfd_write(self._fd, 1)
+    def _tell_bounded(self) -> Iterable[Event]:
+        bounded = not all(looker.complete for looker in self._lookers.values())
+        if self._bounded == bounded:
+            return ()
+        self._bounded = bounded
+        detail = "too many folders to watch; the rest is looked at once an hour" if self._bounded else ""
+        now_us = self.platform.now_us()
+        return [AgentHealth(time_us=now_us, code=BOUNDED, raised=self._bounded, detail=detail)]

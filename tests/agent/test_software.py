@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import os
 import select
 import sqlite3
 import time
@@ -12,11 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.inventory.job import Job, job_decoder
 from agent.platform import Platform
 from agent.platform.linux import inotify, software_watch
 from agent.platform.ports import OverflowedError, Package
 from agent.sensors.software import BOUNDED, SOURCES, SoftwareSensor
-from agent.software_baseline import Baseline, differences, inventory_of
+from agent.software_baseline import Baseline, Digests, differences, inventory_of, names_kept
 from protocol.events import AgentHealth, Event, SoftwareChanged, SoftwareInstalled, SoftwareRemoved
 from tests.debs import dpkg_root, install, make_deb, remove
 from tests.gatelab import program
@@ -179,6 +181,67 @@ def test_too_many_folders_are_told(lab: Lab, monkeypatch: pytest.MonkeyPatch) ->
         (lab.home / str(number)).mkdir()
     lab.start()
     assert [(e.code, e.raised) for e in lab.events if isinstance(e, AgentHealth)] == [(BOUNDED, True)]
+
+
+def test_files_that_are_no_programs_start_no_child(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A browser's cache writes all day long."""
+    tool = lab.home / "tool"
+    tool.write_bytes(program("tool"))
+    tool.chmod(0o755)
+    lab.start()
+    lab.until(lambda: not any(looker.pid for looker in lab.sensor._lookers.values()))
+    jobs: list[Job] = []
+
+    def note(message: bytes) -> None:
+        jobs.append(job_decoder.decode(message))
+
+    for looker in lab.sensor._lookers.values():
+        monkeypatch.setattr(looker, "_start", note)
+    cached, other = lab.home / "cached", lab.home / "other"
+    cached.write_bytes(b"page" * 100)
+    cached.unlink()
+    other.write_bytes(program("other"))
+    other.chmod(0o755)
+    tool.unlink()
+    lab.until(lambda: sum(len(job.paths) for job in jobs) >= 2)
+    assert {path for job in jobs for path in job.paths} == {bytes(tool), bytes(other)}
+
+
+def test_a_name_that_is_no_text_is_told(lab: Lab) -> None:
+    lab.start()
+    tool = lab.home / os.fsdecode(b"t\xff\xe9l")
+    tool.write_bytes(program("tool"))
+    tool.chmod(0o755)
+    lab.wait_for(SoftwareInstalled, "/home/yamada/t??l")
+    tool.unlink()
+    lab.wait_for(SoftwareRemoved, "/home/yamada/t??l")
+
+
+def test_digests_are_kept_while_in_use(tmp_path: Path) -> None:
+    baseline = Baseline(tmp_path / "software.db")
+    first: Digests = {(1, 2**64 - 1, 3): "a", (2, 2, 3): "b"}
+    baseline.keep_digests({}, first)
+    assert baseline.digests() == first
+    second: Digests = {(2, 2, 3): "b", (3, 2, 3): "c"}
+    baseline.keep_digests(first, second)
+    assert baseline.digests() == second
+    baseline.close()
+
+
+def test_names_kept_never_waits(tmp_path: Path) -> None:
+    path = tmp_path / "software.db"
+    names = {"/tmp/a", "/tmp/b"}
+    assert names_kept(path, "user_place", names) == names
+    baseline = Baseline(path)
+    baseline.compare("user_place", [Package("user_place", "/tmp/a", "", "x")], 0)
+    assert names_kept(path, "user_place", names) == {"/tmp/a"}
+    assert names_kept(path, "pip", names) == set()
+    baseline._db.execute("BEGIN EXCLUSIVE")
+    began = time.monotonic()
+    assert names_kept(path, "user_place", names) == names
+    assert time.monotonic() - began < 1
+    baseline._db.rollback()
+    baseline.close()
 
 
 def test_damaged_baseline_is_seeded_anew(tmp_path: Path) -> None:

@@ -44,12 +44,13 @@ def cpu_s(pids: Iterable[int]) -> float:
 
 
 def settle(hall: Hall) -> None:
-    """Wait until the first inventory (a minute or so of a thread of low priority) is done. Raises TimeoutError."""
+    """Wait until the first inventory (a minute or so of a process of low priority) is done. Raises TimeoutError."""
 
     def quiet() -> bool:
-        before = cpu_s([hall.resident()])
+        resident, children = hall.resident(), hall.gate()
+        before = cpu_s([resident])
         time.sleep(WINDOW_S)
-        return cpu_s([hall.resident()]) - before < WINDOW_S * BUSY
+        return hall.gate() == children and not hall.looks() and cpu_s([resident]) - before < WINDOW_S * BUSY
 
     wait_for("the agent's first inventory", quiet, seconds=300)
 

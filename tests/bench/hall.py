@@ -75,8 +75,12 @@ class Hall:
         return self.pc.agent_pid(self.site.agents[PC])
 
     def gate(self) -> list[int]:
-        """Its execution gate: every process of the PC below the resident one."""
-        return _below(self.resident())
+        """Its execution gate: the processes below the resident one that stay."""
+        return [pid for pid in _below(self.resident()) if not _looks(pid)]
+
+    def looks(self) -> bool:
+        """Is the software of the PC being looked at?"""
+        return any(_looks(pid) for pid in _below(self.resident()))
 
     def status(self) -> dict[str, Any]:
         """The agent's ``status.json``; empty while there is none."""
@@ -117,6 +121,14 @@ class Hall:
 def _below(pid: int) -> list[int]:
     children = [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     return [*children, *(one for child in children for one in _below(child))]
+
+
+def _looks(pid: int) -> bool:
+    """Whether a process is the inventory child of the agent."""
+    try:
+        return b"agent.inventory" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False
 
 
 def until_closed(process: subprocess.Popen[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import sys
 from struct import Struct
 
 from agent.platform.ports import OverflowedError
@@ -50,14 +51,19 @@ class Inotify:
     def fileno(self) -> int:
         return self._fd
 
-    def __len__(self) -> int:
-        return len(self._paths)
+    def add(self, folder: str, mask: int, *, most: int = sys.maxsize) -> bool:
+        """Watch a folder (not what a symlink points to) unless ``most`` others are watched; a watched one gets the mask.
 
-    def add(self, folder: str, mask: int) -> None:
-        """Watch a folder (not what a symlink points to). Raises OSError; ENOSPC: the user's limit of watches."""
+        Raises OSError; ENOSPC: the user's limit of watches.
+        """
         flags = ctypes.c_uint32(mask | _IN_ONLYDIR | _IN_DONT_FOLLOW)
         watch = _call("inotify_add_watch", _libc.inotify_add_watch(self._fd, os.fsencode(folder), flags))
-        self._paths[watch] = folder
+        if watch not in self._paths and len(self._paths) >= most:
+            _libc.inotify_rm_watch(self._fd, watch)
+            return False
+        if self._paths.get(watch) != folder:
+            self._paths[watch] = folder
+        return True
 
     def read(self) -> list[tuple[str, int, str]]:
         """Return (folder, mask, name) of what happened; never blocks. Raises ``OverflowedError``."""

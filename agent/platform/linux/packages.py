@@ -5,11 +5,13 @@ from __future__ import annotations
 import subprocess
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from shutil import which
 
 from agent.platform.linux.packages_dpkg import ADMIN, Dpkg
 from agent.platform.linux.packages_places import (
+    MAX_WATCHES,
     NPM_ROOTS,
     PIP_ROOTS,
     USER_PLACES,
@@ -52,11 +54,22 @@ class LinuxPackages:
         self._owners: OrderedDict[str, Package | None] = OrderedDict()
         self._owners_stamp = (0, 0)
 
-    def watched(self) -> Iterable[Path]:
-        """Folders of the databases and the tops of the user places, those that exist now."""
-        databases = (self._root / ADMIN, *(self._root / folder for folder in RPM_FOLDERS))
-        yield from (folder for folder in databases if folder.is_dir())
-        yield from globbed(self._root, PIP_ROOTS + NPM_ROOTS + USER_PLACES)
+    def watched(self, source: str) -> Iterator[str]:
+        """Folders of a database, or all of the user places (one more than can be watched), those that exist now."""
+        databases = {"dpkg": (ADMIN,), "rpm": RPM_FOLDERS}
+        if source in databases:
+            folders = (self._root / folder for folder in databases[source])
+            return (str(folder) for folder in folders if folder.is_dir())
+        if source == "user_place":
+            places = globbed(self._root, USER_PLACES)
+            found = (folder for place in places for folder, _ in self._programs.folders(place))
+            return islice(found, MAX_WATCHES + 1)
+        return map(str, globbed(self._root, PIP_ROOTS if source == "pip" else NPM_ROOTS))
+
+    def recall(self, known: dict[tuple[int, ...], str]) -> dict[tuple[int, ...], str]:
+        """Use digests made before; returns the dict that fills with those in use."""
+        self._programs = Programs(known)
+        return self._programs.used
 
     def installed(self, source: str) -> Iterator[Package]:
         """Software of one of :data:`SOURCES`. Raises OSError when a database cannot be read."""

@@ -27,6 +27,8 @@ NPM_ROOTS = (
     "home/*/.npm-global/lib/node_modules",
     "home/*/node_modules",
 )
+MAX_WATCHES = 4096
+"""Folders watched (about 1 KiB of kernel memory and 0.25 KiB in the agent each); the rest waits for the next walk."""
 MAX_FOLDERS = 20_000
 """Folders looked at in one walk of the user places; more is reported by ``bounded``."""
 MAX_DEPTH = 24
@@ -35,7 +37,7 @@ _METADATA_LIMIT = 256 * 1024
 _CHUNK = 64 * 1024
 """Small: CPython's own SHA-256 keeps the interpreter to itself for one chunk (0.2 ms)."""
 _SKIPPED = frozenset({"__pycache__", ".git"})
-_CACHE_LIMIT = 10_000
+MAX_DIGESTS = 50_000
 
 
 def globbed(root: Path, patterns: tuple[str, ...]) -> list[Path]:
@@ -86,8 +88,10 @@ def npm_packages(folder: Path, owner: str) -> Iterator[tuple[Path, Package]]:
 class Programs:
     """Executable ELF and ``#!`` files, with their SHA-256; content read before is not read again."""
 
-    def __init__(self) -> None:
-        self._known: dict[tuple[int, ...], str] = {}
+    def __init__(self, known: dict[tuple[int, ...], str] | None = None) -> None:
+        self._known = known or {}
+        self.used: dict[tuple[int, ...], str] = {}
+        """The digests given out, by numbers of the stat; at most :data:`MAX_DIGESTS`."""
         self.bounded = False
         """The last walk stopped at :data:`MAX_FOLDERS` or :data:`MAX_DEPTH`."""
 
@@ -139,7 +143,7 @@ class Programs:
         if found.st_size > MAX_HASHED:
             return ""
         key = (found.st_dev, found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size)
-        known = self._known.get(key)
+        known = self.used.get(key) or self._known.get(key)
         if known is None:
             hasher = sha256()
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -149,9 +153,9 @@ class Programs:
             finally:
                 os.close(fd)
             known = hasher.hexdigest()
-            if len(self._known) >= _CACHE_LIMIT:
-                del self._known[next(iter(self._known))]
-            self._known[key] = known
+        if key not in self.used and len(self.used) >= MAX_DIGESTS:
+            del self.used[next(iter(self.used))]
+        self.used[key] = known
         return known
 
 

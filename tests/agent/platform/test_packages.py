@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.platform.linux.packages import LinuxPackages
+from agent.platform.linux.packages import SOURCES, LinuxPackages
 from agent.platform.linux.packages_dpkg import Dpkg, parse_diversions, parse_status, real_path
 from agent.platform.linux.packages_places import parse_metadata
 from agent.platform.ports import Package
@@ -177,5 +177,32 @@ def test_programs_in_user_places(tmp_path: Path) -> None:
 def test_watched_places_exist(tmp_path: Path) -> None:
     (tmp_path / "var/lib/dpkg").mkdir(parents=True)
     (tmp_path / "home/yamada").mkdir(parents=True)
-    watched = set(LinuxPackages(tmp_path).watched())
-    assert watched == {tmp_path / "var/lib/dpkg", tmp_path / "home/yamada"}
+    (tmp_path / "home/yamada/bin").mkdir()
+    (tmp_path / "usr/lib/python3/dist-packages").mkdir(parents=True)
+    packages = LinuxPackages(tmp_path)
+    watched = {source: {Path(one) for one in packages.watched(source)} for source in SOURCES}
+    assert watched == {
+        "dpkg": {tmp_path / "var/lib/dpkg"},
+        "rpm": set(),
+        "pip": {tmp_path / "usr/lib/python3/dist-packages"},
+        "npm": set(),
+        "user_place": {tmp_path / "home/yamada", tmp_path / "home/yamada/bin"},
+    }
+
+
+def test_a_program_read_before_is_not_read_again(tmp_path: Path) -> None:
+    game = tmp_path / "home/yamada/game"
+    game.parent.mkdir(parents=True)
+    game.write_bytes(program("game"))
+    game.chmod(0o755)
+    packages = LinuxPackages(tmp_path)
+    used = packages.recall({})
+    (found,) = packages.installed("user_place")
+    assert list(used.values()) == [found.digest]
+    again = packages.recall(dict.fromkeys(used, "kept") | {(1, 2, 3, 4, 5): "gone"})
+    (found,) = packages.installed("user_place")
+    assert found.digest == "kept"
+    assert again == dict.fromkeys(used, "kept")
+    game.write_bytes(program("game 2"))
+    (found,) = packages.installed("user_place")
+    assert found.digest == hashlib.sha256(program("game 2")).hexdigest()
