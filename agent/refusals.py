@@ -23,6 +23,7 @@ from protocol.events import (
     LogonSucceeded,
     MediaFileWritten,
     MediaMounted,
+    PostureReported,
     ProcessDenied,
     ProcessStarted,
     SoftwareChanged,
@@ -246,6 +247,8 @@ def what_of(event: Event) -> str:
         names = (where, event.exe.rpartition("/")[2])
     elif isinstance(event, LinkChanged | LinkBlocked):
         names = (event.interface, event.ssid)
+    elif isinstance(event, PostureReported):
+        names = ("外部への接続 / connections to the outside",)
     elif isinstance(event, ActorEvent):
         names = (event.exe.rpartition("/")[2],)
     text = " ".join(name for name in names if name)

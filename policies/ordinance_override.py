@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from policies.model import Correlation, Rule
 from policies.model import Level as Severity
-from policies.ordinance import Acting, Article, Level, Ordinance, with_acting
+from policies.ordinance import Acting, Article, Level, Ordinance, find_article, with_acting
 
 SEVERITIES: tuple[Severity, ...] = get_args(Severity)
 """From the mildest to the gravest."""
@@ -83,21 +83,37 @@ def _set(article: Article, override: Override) -> Article:
 R = TypeVar("R", Rule, Correlation)
 
 
-def rule_as_set(rule: R, overrides: Mapping[tuple[str, str], Override]) -> R:
+def rule_as_set(
+    rule: R, overrides: Mapping[tuple[str, str], Override], ordinances: Mapping[str, Ordinance]
+) -> R:
     """A rule or correlation under overrides (by ordinance and article) of what it cites.
 
-    Its level rises with any article that is graver, and falls only when every article it serves was made milder. It
-    stops blocking only when no article it serves is enforced any more.
+    Its level rises with any article that was made graver, and falls to that of the gravest article as they stand where
+    one was made milder. It stops blocking where the city no longer enforces an article and no other it serves says
+    ``enforce``: an article that was only ever flagged or recorded holds no block up.
     """
-    found = [overrides.get((one.ordinance, one.article)) for one in rule.citations]
-    if not any(found):
-        return rule
-    levels = [one.changes.get("severity", rule.level) if one else rule.level for one in found]
-    changed = replace(rule, level=max(levels, key=rank))
-    if isinstance(changed, Correlation) or any(_enforced(one) for one in found):
+    served = [
+        (find_article(ordinances, one.ordinance, one.article), overrides.get((one.ordinance, one.article)))
+        for one in rule.citations
+    ]
+    changes = [override.changes for _article, override in served if override]
+    changed = rule
+    if any("severity" in one for one in changes):
+        changed = replace(rule, level=max((_gravity(rule.level, *one) for one in served), key=rank))
+    eased = any("enforce" not in one.get("levels", ("enforce",)) for one in changes)
+    if isinstance(changed, Correlation) or not eased or any(_enforced(*one) for one in served):
         return changed
     return replace(changed, effect="flag")
 
 
-def _enforced(override: Override | None) -> bool:
-    return override is None or "enforce" in override.changes.get("levels", ("enforce",))
+def _gravity(level: Severity, article: Article | None, override: Override | None) -> Severity:
+    """How grave an article makes a rule of ``level``; only one made milder, which takes a ground, can weaken it."""
+    if override is None or "severity" not in override.changes:
+        return min(level, article.severity, key=rank) if article else level
+    new: Severity = override.changes["severity"]
+    return new if override.ground else max(level, new, key=rank)
+
+
+def _enforced(article: Article | None, override: Override | None) -> bool:
+    standing: tuple[Level, ...] = article.levels if article else ("enforce",)
+    return "enforce" in (override.changes.get("levels", standing) if override else standing)

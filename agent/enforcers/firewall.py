@@ -11,44 +11,22 @@ and multicast membership are kept, since a PC without them is cut off from its c
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import pwd
-import re
 from typing import TYPE_CHECKING, ClassVar
 
 from agent.enforcers import Enforcer, Outcome, Verdict
+from agent.enforcers.firewall_collector import KnownCollector
 from agent.enforcers.firewall_grants import orphaned
 from agent.enforcers.firewall_names import named_destinations
-from agent.identity import TRUST_FILE, Identity
-from agent.platform.linux.ruleset import TABLE, Collector, Grant, render
-from agent.platform.ports import FirewallWatch, OverflowedError, Packet, Readiness, UnsupportedError
-from agent.sensors import POLLIN
+from agent.enforcers.firewall_table import KeptTable, readiness
+from agent.platform.linux.ruleset import TABLE, Grant, render
+from agent.platform.ports import Packet, Readiness, UnsupportedError
 from policies.model import Control, Destination, Setting
-from protocol.events import AgentTampered, ConnectionBlocked, ConnectionOpened, Event
-from protocol.refusal import RefusedError
+from protocol.events import ConnectionBlocked, ConnectionOpened, Event
 
 if TYPE_CHECKING:
     from agent.platform import Platform
     from policies.view import PolicyView
-
-_CHECK_TICKS = 30
-"""Compare the table with what was set this often even if nobody was seen changing it."""
-_COUNTERS = re.compile(r"counter packets \d+ bytes \d+")
-_DELETE = f"delete table {TABLE[0]} {TABLE[1]}\n"
-
-
-def without_counters(listing: str) -> str:
-    """A listing with what counts by itself taken out."""
-    return _COUNTERS.sub("counter", listing)
-
-
-def _literal(addresses: tuple[str, ...]) -> tuple[str, ...]:
-    """Without names: resolving one would ask the network whom to let in."""
-    found = []
-    for one in addresses:
-        with contextlib.suppress(ValueError):
-            found.append(str(ipaddress.ip_address(one)))
-    return tuple(found)
 
 
 class FirewallEnforcer(Enforcer):
@@ -60,38 +38,24 @@ class FirewallEnforcer(Enforcer):
     def __init__(self, platform: Platform) -> None:
         super().__init__(platform)
         self._policy: PolicyView | None = None
-        self._wanted = ""
-        """Text that was applied; empty = the table should not be there."""
         self._granted: list[Grant] = []
-        """Grants of that text."""
+        """Grants of the table as last loaded."""
         self._learnt = 0
         """How many addresses were known by name when grants were made."""
-        self._listing = ""
-        self._watch: FirewallWatch | None = None
-        self._ticks = 0
+        self._table = KeptTable(platform, TABLE)
+        self._collector = KnownCollector(platform)
         self._due_us: int | None = None
         """When a permit next begins or ends."""
         self._uids: dict[str, int | None] = {}
-        self._trust_file = platform.state / TRUST_FILE
-        self._trust_stamp = 0
-        self._known = Collector()
 
     def readiness(self) -> Readiness:
         """The filter must answer, and be watchable."""
-        try:
-            self.platform.firewall.tables()
-        except UnsupportedError as error:
-            return Readiness("unsupported", error.why, error.hint)
-        except OSError as error:
-            return Readiness("unsupported", str(error), "run the agent as root")
-        return Readiness("enforce")
+        return readiness(self.platform)
 
     def apply(self, policy: PolicyView) -> None:
         """Raises OSError with the filter's words, UnsupportedError, or ValueError for a malformed network."""
         self._policy = policy
         self._uids.clear()
-        if self._watch is None:
-            self._watch = self.platform.firewall_watch()
         self._bring(policy)
 
     def _bring(self, policy: PolicyView) -> None:
@@ -99,7 +63,7 @@ class FirewallEnforcer(Enforcer):
         self._learnt, now_us = self.platform.names.learnt, self.platform.now_us()
         named = named_destinations(policy, self.platform, now_us)
         grants = self._grants([*policy.destinations(now_us), *named])
-        self._load(self._text(policy, grants))
+        self._table.load(self._text(policy, grants))
         before, self._granted = self._granted, grants
         if policy.setting("connections").mode == "enforce":
             self._end_orphans(before)
@@ -108,29 +72,17 @@ class FirewallEnforcer(Enforcer):
         setting: Setting = policy.setting("connections")
         if setting.mode == "off":
             return ""
-        return render(grants, setting.mode, self._collector(), owned=setting.fail == "open")
+        return render(grants, setting.mode, self._collector.now(), owned=setting.fail == "open")
 
     def _end_orphans(self, before: list[Grant]) -> None:
         """End what is still open to destinations no longer granted.
 
         Nothing more gets out of them, but the other side could still send.
         """
-        doomed = orphaned(before, self._granted, self._known.addresses)
+        doomed = orphaned(before, self._granted, self._collector.known.addresses)
         if doomed is not None:
             with contextlib.suppress(UnsupportedError):  # then they are dead when they next send
                 self.platform.sockets.destroy_where(doomed)
-
-    def _collector(self) -> Collector:
-        """Literal addresses out of the trust root; what was known stays when that cannot be read."""
-        try:
-            stamp = self._trust_file.stat().st_mtime_ns
-            if stamp != self._trust_stamp:
-                root = Identity.load(self.platform.state).root
-                ports = (root.enrol_port, root.control_port, root.data_port)
-                self._trust_stamp, self._known = stamp, Collector(_literal(root.addresses), ports)
-        except (RefusedError, OSError):
-            pass
-        return self._known
 
     def _grants(self, destinations: list[tuple[Destination, tuple[str, ...]]]) -> list[Grant]:
         """A grant for people none of whom this PC knows is left out: without people it would be for everybody."""
@@ -151,23 +103,13 @@ class FirewallEnforcer(Enforcer):
                 self._uids[user] = None
         return self._uids[user]
 
-    def _load(self, text: str) -> None:
-        """One transaction: the old table goes and the new one comes, with nothing in between."""
-        firewall = self.platform.firewall
-        present = TABLE in firewall.tables()
-        change = (_DELETE if present else "") + text
-        if change:
-            firewall.apply(change)
-        self._wanted = text
-        self._listing = without_counters(firewall.listing(*TABLE))
-
     def observe(self) -> dict[str, str]:
         """What the kernel has now, compared with what was set."""
-        present = without_counters(self.platform.firewall.listing(*TABLE))
+        present = self._table.listing()
         if not present:
             return {"table": "absent"}
         return {
-            "table": "as set" if present == self._listing else "foreign",
+            "table": "as set" if self._table.is_as_set(present) else "foreign",
             "mode": "enforce" if "drop" in present else "observe",
             "owner": "agent" if "flags owner" in present else "none",
             "attribution": self.platform.sockets.why_no_stamps or "bpf",
@@ -175,13 +117,8 @@ class FirewallEnforcer(Enforcer):
 
     def clean(self) -> None:
         """Remove the table, whoever made it."""
-        self._policy, self._wanted, self._listing, self._granted = None, "", "", []
-        firewall = self.platform.firewall
-        if TABLE in firewall.tables():
-            firewall.apply(_DELETE)
-        if self._watch:
-            self._watch.close()
-            self._watch = None
+        self._policy, self._granted = None, []
+        self._table.remove()
 
     def stop(self, event: Event, verdict: Verdict) -> Outcome | None:
         """Packets were decided in the kernel. A rule may still end an open connection: its socket is destroyed."""
@@ -209,48 +146,21 @@ class FirewallEnforcer(Enforcer):
 
     def filenos(self) -> list[tuple[int, int]]:
         """The watch."""
-        return [(self._watch.fileno(), POLLIN)] if self._watch else []
+        return self._table.filenos()
 
     def read(self, fileno: int) -> list[Event]:
-        """Somebody changed a ruleset: look whether it was ours, and put it back."""
-        if self._watch is None or fileno != self._watch.fileno():
-            return []
-        try:
-            culprits = self._watch.changed_by()
-        except OverflowedError:
-            culprits = [""]
-        return self._repair(culprits[-1]) if culprits else []
-
-    def _repair(self, culprit: str) -> list[Event]:
-        if self._policy is None or without_counters(self.platform.firewall.listing(*TABLE)) == self._listing:
-            return []
-        detail = "table inet sekisho was changed"
-        try:
-            self._load(self._wanted)
-            repaired = True
-        except OSError as error:
-            repaired, detail = False, f"{detail}; could not put it back: {error}"
-        return [
-            AgentTampered(
-                time_us=self.platform.now_us(),
-                action="blocked" if repaired else "failed",
-                what="firewall",
-                by=culprit,
-                repaired=repaired,
-                detail=detail,
-            )
-        ]
+        """Somebody changed a ruleset."""
+        return self._table.read(fileno)
 
     def tick(self) -> list[Event]:
         """Permits begin and end, the collector moves: then the table is made again."""
         if self._policy is None:
             return []
-        self._ticks += 1
-        known = self._known
+        known = self._collector.known
         over = self._due_us is not None and self.platform.now_us() >= self._due_us
-        if over or self._collector() != known or self._knows_more(self._policy):
+        if over or self._collector.now() != known or self._knows_more(self._policy):
             self._bring(self._policy)
-        return self._repair("") if self._ticks % _CHECK_TICKS == 0 else []
+        return self._table.tick()
 
     def _knows_more(self, policy: PolicyView) -> bool:
         """Whether addresses were learnt since, and some destination is permitted by name."""

@@ -9,18 +9,22 @@ import msgspec
 
 from agent.platform.posture_ports import Posture, PostureProbe, UpdateCount
 from agent.sensors import POLLIN, Sensor
-from policies.model import Control
+from policies.model import Control, Rule
 from protocol.events import Event, PostureReported
 from protocol.text import Text
 
 if TYPE_CHECKING:
     from agent.platform import Platform
+    from policies.view import PolicyView
 
 DAY_US, HOUR_US = 86_400_000_000, 3_600_000_000
 COUNT_LIMIT_US = 120_000_000
 """A count that takes longer is given up."""
 _AGES_H, _AGES_DAYS = (24, 72, 168, 336), (7, 30, 60, 90)
 """Ages grow by themselves: only passing one of these is a change."""
+
+Terms = tuple[str, tuple[Rule, ...]]
+"""Zone and rules by which a posture is judged."""
 
 
 def coarse(posture: Posture) -> Posture:
@@ -37,8 +41,15 @@ def coarse(posture: Posture) -> Posture:
     )
 
 
+def _terms(policy: PolicyView) -> Terms | None:
+    """None where a posture is only watched."""
+    if policy.setting("posture").mode != "enforce":
+        return None
+    return policy.zone.name, tuple(rule for rule in policy.bundle.rules if rule.family == "posture")
+
+
 class PostureSensor(Sensor):
-    """Looks once a minute; tells at the start, when something changed, and once a day."""
+    """Looks once a minute; tells at the start, when it or its terms changed, and once a day."""
 
     name: ClassVar[str] = "posture"
     control: ClassVar[Control] = "posture"
@@ -76,6 +87,7 @@ class PostureSensor(Sensor):
         self._probe: PostureProbe | None = None
         self._told: Posture | None = None
         self._told_us = 0
+        self._terms: Terms | None = None
         self._count: UpdateCount | None = None
         self._counted_us = 0
         self._stamp: tuple[int, ...] = ()
@@ -85,6 +97,14 @@ class PostureSensor(Sensor):
         self._probe = self.platform.posture_probe()
         self._told = None
         return self.tick()
+
+    def follow(self, policy: PolicyView) -> Iterable[Event]:
+        """Where a posture can cut the PC off, it is told again to be judged by the new terms."""
+        terms = _terms(policy)
+        if terms == self._terms:
+            return ()
+        self._terms, self._told = terms, None
+        return self._look()
 
     def filenos(self) -> Iterable[tuple[int, int]]:
         return () if self._count is None else ((self._count.fileno(), POLLIN),)

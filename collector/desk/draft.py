@@ -129,7 +129,7 @@ def _serving(sources: Sources, rules: Iterable[R]) -> Iterable[R]:
             continue
         ours = tuple(_cited(sources, rule.citations))
         if ours or not rule.citations:
-            yield rule_as_set(msgspec.structs.replace(rule, citations=ours), overrides)
+            yield rule_as_set(msgspec.structs.replace(rule, citations=ours), overrides, sources.ordinances)
 
 
 def _standing(rules: Iterable[Rule], found: tuple[Correlation, ...]) -> tuple[Correlation, ...]:

@@ -8,7 +8,10 @@ from protocol.catalogue.base import ActorEvent, Event, Name, Priority, field
 
 
 class PostureReported(Event, frozen=True, kw_only=True, tag="posture.reported"):
-    """State of the PC's own protection; told at the start, when something changed, and once a day."""
+    """State of the PC's own protection; told at the start, when something changed, and once a day.
+
+    ``blocked``: for want of it the PC cannot reach outside the city from now on; ``allowed``: now it can again.
+    """
 
     priority = Priority.NOTABLE
     ocsf = 5002

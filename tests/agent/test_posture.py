@@ -19,7 +19,9 @@ from agent.platform.linux.posture_updates import (
 )
 from agent.platform.posture_ports import Posture, UpdateCount
 from agent.sensors.posture import DAY_US, HOUR_US, PostureSensor, coarse
+from policies.model import Setting
 from protocol.events import PostureReported
+from tests.agent.test_judge import rule, view
 
 NOW_S = 1_790_000_000
 NOW = NOW_S * 1_000_000
@@ -214,6 +216,25 @@ def test_tells_on_change_and_daily(sensor: tuple[PostureSensor, Probe, Pc]) -> N
     assert list(one.tick()) == []
     platform.now += 1
     assert len(list(one.tick())) == 1
+
+
+def test_new_terms_have_the_posture_judged_again(sensor: tuple[PostureSensor, Probe, Pc]) -> None:
+    one, _probe, _platform = sensor
+    flagging, blocking = (
+        rule(family="posture", control="posture", effect=effect) for effect in ("flag", "block")
+    )
+    observe, enforce = Setting("observe"), Setting("enforce")
+    policies = [
+        (view(flagging, posture=observe), 0),
+        (view(blocking, posture=observe), 0),
+        (view(blocking, posture=enforce), 1),
+        (view(blocking, rule(), posture=enforce), 0),
+        (view(flagging, posture=enforce), 1),
+        (view(flagging, posture=observe), 1),
+    ]
+    assert [len(list(one.follow(policy))) for policy, _told in policies] == [
+        told for _policy, told in policies
+    ]
 
 
 def test_counts_updates_on_change_at_most_once_an_hour(sensor: tuple[PostureSensor, Probe, Pc]) -> None:

@@ -1,6 +1,5 @@
 """Packet filter and anti-virus as they are: real nftables, a real ClamAV database and daemon."""
 
-import dataclasses
 import os
 import subprocess
 import time
@@ -107,7 +106,7 @@ def pc(tmp_path: Path, **more: Path) -> Platform:
         sys=tmp_path / "sys",
         proc=tmp_path / "proc",
     )
-    return dataclasses.replace(platform, **more)
+    return msgspec.structs.replace(platform, **more)
 
 
 @pytest.mark.needs("clamav")

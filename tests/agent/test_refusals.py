@@ -8,27 +8,13 @@ from policies.model import Rule
 from protocol.events import (
     KINDS,
     ConnectionBlocked,
-    DeviceAttached,
     Event,
     LinkChanged,
     MediaMounted,
     ProcessDenied,
     SoftwareInstalled,
 )
-from tests.agent.strict_policy import policy
-
-STICK = DeviceAttached(
-    time_us=1_790_000_000_000_000,
-    action="blocked",
-    permit="none",
-    rules=("device-without-permit",),
-    device_id="5f" * 32,
-    device_class="storage",
-    vendor_id="0951",
-    product_id="1666",
-    serial="PRIVATE-9999",
-    label="Kingston DataTraveler",
-)
+from tests.agent.strict_policy import STICK, policy
 
 
 def rule() -> Rule:

@@ -98,12 +98,12 @@ def test_protection_is_the_condition_of_the_outside(street: Street) -> None:
     assert street.article(alert) == "nagoya 第54条第2項"
     assert street.reaches(street.beside)
     street.pc.run(["nft", "-f", "-"], stdin=FILTER)
-    scanner = street.pc.spawn(["/usr/bin/python3", "-S", "-c", SCANNER])
-    try:
-        wait_for("the outside to be given back", lambda: street.reaches(OUTSIDE_V4), seconds=LOOKS_S)
-        wait_for("the records", lambda: {"blocked", "allowed"} <= set(street.actions()))
-        assert street.site.host(PC)["online"]
-    finally:
-        scanner.kill()
-        scanner.wait()
-    wait_for("the outside to be cut again", lambda: not street.reaches(OUTSIDE_V4), seconds=LOOKS_S)
+    with street.pc.spawn(["/usr/bin/python3", "-S", "-c", SCANNER]) as scanner:
+        try:
+            wait_for("the outside to be given back", lambda: street.reaches(OUTSIDE_V4), seconds=LOOKS_S)
+            wait_for("the records", lambda: {"blocked", "allowed"} <= set(street.actions()))
+            assert street.site.host(PC)["online"]
+            street.pc.run(["nft", "delete table inet guard"])
+            wait_for("the outside to be cut again", lambda: not street.reaches(OUTSIDE_V4), seconds=LOOKS_S)
+        finally:
+            scanner.kill()

@@ -13,10 +13,12 @@ from policies.model import Citation, Compare, Correlation, Rule
 from policies.ordinance import Article, cite
 from policies.ordinance_combine import cited_articles, strictest
 from policies.ordinance_override import JUDGED, SEVERITIES, Override, applied, loosened, rank, rule_as_set
-from policies.shipped import shipped_ordinances
+from policies.shipped import shipped_library, shipped_ordinances
 
 ORDINANCES = shipped_ordinances()
 NUMBER = "第35条第4号"
+MILD = "第34条"
+"""Only observed, severity low."""
 
 
 def article(number: str = NUMBER) -> Article:
@@ -114,27 +116,53 @@ def test_what_is_not_permittable_has_nobody_to_permit_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("numbers", "changes", "level"),
+    ("numbers", "changes", "ground", "level"),
     [
-        ((NUMBER,), {"severity": "critical"}, "critical"),
-        ((NUMBER,), {"severity": "low"}, "low"),
-        ((NUMBER, "第44条"), {"severity": "low"}, "medium"),
-        ((NUMBER, "第44条"), {"severity": "high"}, "high"),
-        (("第44条",), {"severity": "high"}, "medium"),
-        ((), {"severity": "high"}, "medium"),
+        ((NUMBER,), {"severity": "critical"}, "", "critical"),
+        ((NUMBER,), {"severity": "low"}, "試行", "low"),
+        ((NUMBER,), {"severity": "low"}, "", "medium"),
+        ((NUMBER, "第35条第5号"), {"severity": "low"}, "試行", "medium"),
+        ((NUMBER, MILD), {"severity": "informational"}, "試行", "low"),
+        ((NUMBER, MILD), {"severity": "high"}, "", "high"),
+        ((NUMBER, MILD), {"levels": ("observe",)}, "試行", "medium"),
+        (("第35条第5号",), {"severity": "high"}, "", "medium"),
+        ((), {"severity": "high"}, "", "medium"),
     ],
 )
-def test_a_rule_is_as_grave_as_the_gravest_article(
-    numbers: tuple[str, ...], changes: dict[str, Any], level: str
+def test_a_rule_is_as_grave_as_the_gravest_article_as_they_stand(
+    numbers: tuple[str, ...], changes: dict[str, Any], ground: str, level: str
 ) -> None:
-    assert rule_as_set(rule(*numbers), {("nagoya", NUMBER): override(**changes)}).level == level
+    found = {("nagoya", NUMBER): override(ground=ground, **changes)}
+    assert rule_as_set(rule(*numbers), found, ORDINANCES).level == level
 
 
 def test_a_rule_blocks_while_any_article_it_serves_is_enforced() -> None:
     observed = {("nagoya", NUMBER): override(levels=("observe",), ground="試行")}
-    assert rule_as_set(rule(NUMBER), observed).effect == "flag"
-    assert rule_as_set(rule(NUMBER, "第44条"), observed).effect == "block"
-    assert rule_as_set(rule("第44条"), observed).effect == "block"
+    assert article(MILD).levels == ("observe",)
+    for numbers, effect in (
+        ((NUMBER,), "flag"),
+        ((NUMBER, MILD), "flag"),
+        ((NUMBER, "第35条第5号"), "block"),
+        ((MILD,), "block"),
+    ):
+        assert rule_as_set(rule(*numbers), observed, ORDINANCES).effect == effect
+    milder = {("nagoya", NUMBER): override(severity="low", ground="試行")}
+    assert rule_as_set(rule(NUMBER), milder, ORDINANCES).effect == "block"
+
+
+def test_a_trial_of_the_shipped_device_rule_only_flags() -> None:
+    """What is observed by 第34条 and 練馬 holds up neither the block nor the severity."""
+    shipped = next(one for one in shipped_library().rules if one.id == "unknown_device")
+    trial = {
+        (one.ordinance, one.article): Override(
+            one.ordinance, one.article, {"levels": ("observe",), "severity": "low"}, "試行"
+        )
+        for one in shipped.citations
+        if "enforce" in ORDINANCES[one.ordinance].article(one.article).levels  # type: ignore[union-attr]
+    }
+    assert set(trial) == {("nagoya", NUMBER), ("baseline", "第1号")}
+    found = rule_as_set(shipped, trial, ORDINANCES)
+    assert (found.effect, found.level) == ("flag", "medium")
 
 
 def test_a_correlation_is_set_likewise() -> None:
@@ -142,7 +170,9 @@ def test_a_correlation_is_set_likewise() -> None:
         id="often", version="1", title_ja="度々", title_en="often", level="low", kind="event_count", rules=("r",),
         timespan_us=1, citations=(Citation("nagoya", NUMBER),),
     )  # fmt: skip
-    found = rule_as_set(often, {("nagoya", NUMBER): override(severity="high", levels=("observe",))})
+    found = rule_as_set(
+        often, {("nagoya", NUMBER): override(severity="high", levels=("observe",))}, ORDINANCES
+    )
     assert found == replace(often, level="high")
 
 

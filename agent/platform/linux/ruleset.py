@@ -209,20 +209,28 @@ _NETWORK_UPKEEP = [
 
 
 def render(
-    grants: Sequence[Grant], mode: Literal["observe", "enforce"], collector: Collector, *, owned: bool = False
+    grants: Sequence[Grant],
+    mode: Literal["observe", "enforce"],
+    collector: Collector,
+    *,
+    owned: bool = False,
+    table: tuple[str, str] = TABLE,
+    before: bool = False,
 ) -> str:
     """The whole table. ``owned``: it belongs to the process that loads it and vanishes with it (fail open).
 
+    ``before``: another gate in front of :data:`TABLE`, which tells of what both let through.
     Raises ValueError for a network that is none.
     """
     areas = _Areas(grant.destination for grant in grants if not grant.uids)
     personal = [grant for grant in grants if grant.uids]
+    priority = "filter - 5" if before else "filter"
     lines = [
-        f"table {TABLE[0]} {TABLE[1]} {{",
+        f"table {table[0]} {table[1]} {{",
         *(["  flags owner"] if owned else []),
         *_sets(areas),
         "  chain opened {",
-        *_noted(OPEN, _OPEN_THRESHOLD),
+        *(["    accept"] if before else _noted(OPEN, _OPEN_THRESHOLD)),
         "  }",
         "  chain forbidden {",
         *_forbidden(mode),
@@ -235,12 +243,12 @@ def render(
         *_zone_rules(personal),
         "  }",
         "  chain output {",
-        "    type filter hook output priority filter; policy accept;",
+        f"    type filter hook output priority {priority}; policy accept;",
         '    oif "lo" accept',
         "    goto zone",
         "  }",
         "  chain forward {",
-        "    type filter hook forward priority filter; policy accept;",
+        f"    type filter hook forward priority {priority}; policy accept;",
         "    goto zone",
         "  }",
         "}",

@@ -16,7 +16,7 @@ from agent.platform.linux.isolation_rules import LEVELS, render_isolation, rende
 from agent.platform.linux.isolation_rules import Path as Way
 from agent.platform.linux.probes import LinuxNetwork
 from agent.platform.linux.ruleset import Collector, Grant, merge, render, span, subtract
-from agent.platform.ports import Hop
+from agent.platform.network_ports import Hop
 from policies.model import Destination
 from tests.netns import Lan, lan
 

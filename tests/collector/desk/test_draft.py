@@ -27,7 +27,7 @@ from policies.model import (
     Subject,
 )
 from policies.ordinance_override import applied
-from policies.shipped import load_shipped
+from policies.shipped import load_shipped, shipped_library
 from protocol.keys import new_sign_pair
 from protocol.refusal import RefusedError
 
@@ -169,6 +169,22 @@ def test_what_the_site_file_says_stands_in_the_bundle() -> None:
     assert all(zone.wireless == "permit" for zone in bundle.zones)
     signs = {(change.part, change.sign) for change in diff(build(sources(rules=rules), 1, NOW), bundle)}
     assert signs == {("rule", "~"), ("place", "+"), ("account", "+"), ("list", "+")}
+
+
+def test_a_trial_of_an_article_stops_the_block_although_others_watch() -> None:
+    """第34条 only observes: it does not keep ``unknown_device`` a block, nor as grave."""
+    trial = "articles:\n" + "".join(
+        f"  - {{ordinance: {ordinance}, article: {number}, levels: [observe], severity: low, ground: 試行}}\n"
+        for ordinance, number in (("nagoya", "第35条第4号"), ("baseline", "第1号"))
+    )
+    shipped = tuple(one for one in shipped_library().rules if one.id == "unknown_device")
+    found = []
+    for text in (SAMPLE, SAMPLE + trial):
+        site = parse_site(text.encode(), "policy.yaml")
+        law = applied(ORDINANCES, site.overrides())
+        made = sources(site=site, ordinances=law, rules=shipped, in_use=("nagoya", "baseline"))
+        found += [(one.effect, one.level) for one in build(made, 1, NOW).rules]
+    assert found == [("block", "high"), ("flag", "low")]
 
 
 def test_destinations_of_the_register_come_after_those_of_the_site_file() -> None:

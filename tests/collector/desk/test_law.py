@@ -12,15 +12,8 @@ from collector.desk.law import OWN, LawBook, installed_ordinances
 from collector.desk.sample import SAMPLE
 from collector.desk.site import SiteError, load_site
 from policies.shipped import shipped_directory, shipped_ordinances
+from tests.collector.town import TOWN
 
-TOWN = """\
-id: town
-title_ja: 町
-title_en: Town
-edition: 2020-04-01
-articles:
-  - {number: 第1条, ja: あ, en: a, levels: [enforce], controls: [devices], report_to: [ciso]}
-"""
 TIGHTER = "articles:\n  - {ordinance: nagoya, article: 第35条第3号, severity: critical}\n"
 
 
