@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-import argparse
+import gc
 import os
 import signal
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
+from agent.small import stay_small
 from protocol.refusal import RefusedError
 from protocol.text import Lang, Text, language
 
 if TYPE_CHECKING:
+    import argparse
+
     from agent.platform import Platform
     from agent.runtime import Runtime
 
 FAILED, MISUSED = 1, 2
+Options = SimpleNamespace
+"""What was asked for. Not argparse's own class, which would keep argparse in the resident process."""
+Add = Callable[..., "argparse.ArgumentParser"]
+"""(name, help=…): add a command."""
 
 SAY = {
     "enrolled": Text("登録しました。端末 ID: {id}（{city}）", "Enrolled. This PC is {id} ({city})."),
@@ -38,10 +47,10 @@ SAY = {
 
 def main(arguments: list[str] | None = None) -> int:
     """Entry point. Returns 0, 1 when refused or not sound, 2 for wrong usage."""
-    options = parser().parse_args(arguments)
+    options = Options(**vars(parser().parse_args(arguments)))
     lang = language(options.lang)
     try:
-        command: Callable[[argparse.Namespace, Lang], int] = options.command
+        command: Callable[[Options, Lang], int] = options.command
         return command(options, lang)
     except RefusedError as refusal:
         from agent.enrolment import advice
@@ -56,22 +65,16 @@ def main(arguments: list[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
+    import argparse
+
     top = argparse.ArgumentParser(
         prog="sekisho-agent", description="関所エージェント / the Sekisho agent of this PC"
     )
-    common = _common()
     commands = top.add_subparsers(required=True, metavar="COMMAND")
+    add: Add = partial(commands.add_parser, parents=[_common()])
+    _add_enrol(add)
 
-    enrol = commands.add_parser("enrol", parents=[common], help="収集サーバーに登録 / join a collector")
-    enrol.set_defaults(command=_enrol)
-    enrol.add_argument("--collector", required=True, metavar="ADDRESS", help="address of the collector")
-    enrol.add_argument("--port", type=int, default=7460)
-    enrol.add_argument("--token", help="one-time token; - reads it from standard input")
-    enrol.add_argument("--collector-key", metavar="HEX", help="without a token: the collector's CURVE key")
-    enrol.add_argument("--root", metavar="FINGERPRINT", help="without a token: fingerprint of the root key")
-    enrol.add_argument("--wait", type=float, metavar="SECONDS", help="default 30, without a token 3600")
-
-    run = commands.add_parser("run", parents=[common], help="常駐 / run in the foreground")
+    run = add("run", help="常駐 / run in the foreground")
     run.set_defaults(command=_run)
     run.add_argument("--beat", type=float, default=10.0, metavar="SECONDS", help="heartbeat interval")
     run.add_argument("--spool-mib", type=int, default=128, metavar="MIB", help="how much the spool may take")
@@ -80,13 +83,32 @@ def parser() -> argparse.ArgumentParser:
         ("status", _status, "状態 / what the agent does now"),
         ("doctor", _doctor, "診断 / what this PC can enforce"),
     ):
-        sub = commands.add_parser(name, parents=[common], help=text)
+        sub = add(name, help=text)
         sub.set_defaults(command=command)
         sub.add_argument("--json", action="store_true")
 
-    ask = commands.add_parser(
-        "ask", parents=[common], help="許可の申請 / apply for a permit for what was refused"
-    )
+    _add_counter(add)
+
+    release = add("release", help="隔離の解除 / lift isolation by a one-time code")
+    release.set_defaults(command=_release)
+    release.add_argument("--code", help="the code; without it, it is read from standard input")
+    return top
+
+
+def _add_enrol(add: Add) -> None:
+    enrol = add("enrol", help="収集サーバーに登録 / join a collector")
+    enrol.set_defaults(command=_enrol)
+    enrol.add_argument("--collector", required=True, metavar="ADDRESS", help="address of the collector")
+    enrol.add_argument("--port", type=int, default=7460)
+    enrol.add_argument("--token", help="one-time token; - reads it from standard input")
+    enrol.add_argument("--collector-key", metavar="HEX", help="without a token: the collector's CURVE key")
+    enrol.add_argument("--root", metavar="FINGERPRINT", help="without a token: fingerprint of the root key")
+    enrol.add_argument("--wait", type=float, metavar="SECONDS", help="default 30, without a token 3600")
+
+
+def _add_counter(add: Add) -> None:
+    """What users of the PC ask the counter for."""
+    ask = add("ask", help="許可の申請 / apply for a permit for what was refused")
     ask.set_defaults(command=_ask)
     ask.add_argument("number", type=int, nargs="?", help="number of the refusal; without it they are listed")
     ask.add_argument("--list", action="store_true", help="what was refused to you")
@@ -94,24 +116,18 @@ def parser() -> argparse.ArgumentParser:
     ask.add_argument("--days", type=int, default=30, help="for how long; default 30")
     ask.add_argument("--json", action="store_true")
 
-    notices = commands.add_parser(
+    notices = add(
         "notices",
-        parents=[common],
         help="止められたもの / what was refused to you, and how far your applications are",
     )
     notices.set_defaults(command=_ask, number=None, list=True)
     notices.add_argument("--json", action="store_true")
 
-    release = commands.add_parser(
-        "release", parents=[common], help="隔離の解除 / lift isolation by a one-time code"
-    )
-    release.set_defaults(command=_release)
-    release.add_argument("--code", help="the code; without it, it is read from standard input")
-    return top
-
 
 def _common() -> argparse.ArgumentParser:
     """Options that every command takes."""
+    import argparse
+
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--lang", choices=("ja", "en"), help="表示言語 / language; default: the locale")
     common.add_argument(
@@ -121,13 +137,13 @@ def _common() -> argparse.ArgumentParser:
     return common
 
 
-def _platform(options: argparse.Namespace) -> Platform:
+def _platform(options: Options) -> Platform:
     from agent.platform import Platform
 
     return Platform(state=options.state, run=options.run)
 
 
-def _enrol(options: argparse.Namespace, lang: Lang) -> int:
+def _enrol(options: Options, lang: Lang) -> int:
     from agent.enrolment import enrol
     from agent.identity import Identity, parse_pin, parse_token
 
@@ -150,17 +166,9 @@ def _enrol(options: argparse.Namespace, lang: Lang) -> int:
     return 0
 
 
-def stay_small() -> None:
-    """Keep OpenSSL out of the resident process: 3.4 MiB of libcrypto for a SHA-256 that CPython has itself.
-
-    Only before anything imported hashlib. Large files are hashed by the execution gate, a process of its own.
-    """
-    if "hashlib" not in sys.modules:
-        sys.modules["_hashlib"] = None  # type: ignore[assignment]
-
-
-def _run(options: argparse.Namespace, _lang: Lang) -> int:
+def _run(options: Options, _lang: Lang) -> int:
     stay_small()
+    _forget_parser()
     from agent.identity import Identity
     from agent.runtime import Runtime
 
@@ -170,10 +178,19 @@ def _run(options: argparse.Namespace, _lang: Lang) -> int:
         raise RefusedError("foreign", "this PC is not enrolled", "run sekisho-agent enrol") from error
     _ = identity.root
     os.umask(0o077)
-    runtime = Runtime(_platform(options), identity, beat_s=options.beat, spool_bytes=options.spool_mib << 20)
+    platform = _platform(options)
+    platform.share_heap()
+    runtime = Runtime(platform, identity, beat_s=options.beat, spool_bytes=options.spool_mib << 20)
     watch_signals(runtime)
     runtime.run()
     return 0
+
+
+def _forget_parser() -> None:
+    """Free argparse, which a running agent has no more use for: 0.3 MiB that the modules to come take up."""
+    for name in ("argparse", "gettext"):
+        sys.modules.pop(name, None)
+    gc.collect()
 
 
 def watch_signals(runtime: Runtime) -> None:
@@ -183,7 +200,7 @@ def watch_signals(runtime: Runtime) -> None:
     signal.signal(signal.SIGHUP, lambda *_: runtime.reload())
 
 
-def _status(options: argparse.Namespace, lang: Lang) -> int:
+def _status(options: Options, lang: Lang) -> int:
     from agent.status import as_text, is_running, read_status
 
     status = read_status(options.run)
@@ -199,7 +216,7 @@ def _status(options: argparse.Namespace, lang: Lang) -> int:
     return 0
 
 
-def _doctor(options: argparse.Namespace, lang: Lang) -> int:
+def _doctor(options: Options, lang: Lang) -> int:
     from agent import enforcers, sensors
     from agent.doctor import as_table, examine, is_sound
     from agent.status import is_running, read_status
@@ -216,7 +233,7 @@ def _doctor(options: argparse.Namespace, lang: Lang) -> int:
     return 0 if is_sound(findings) else FAILED
 
 
-def _ask(options: argparse.Namespace, lang: Lang) -> int:
+def _ask(options: Options, lang: Lang) -> int:
     """Works for every user of the PC: the agent's counter knows by the socket who asks."""
     from agent.asking import advice, apply, listing
 
@@ -232,7 +249,7 @@ def _ask(options: argparse.Namespace, lang: Lang) -> int:
     return 0
 
 
-def _release(options: argparse.Namespace, lang: Lang) -> int:
+def _release(options: Options, lang: Lang) -> int:
     """Works without the resident agent: the rules and the order lie on disk."""
     from agent import enforcers
     from agent.isolating import NAME, isolator

@@ -69,7 +69,6 @@ def decide(view: PolicyView | None, event: Event, now_us: int) -> tuple[Enrichme
         block=enforced,
         read_only=enrichment.read_only and control is not None and view.setting(control).mode == "enforce",
         rules=tuple(rule.id for rule in fired),
-        would_block=bool(due) and not enforced,
     )
     return enrichment, verdict, hits
 

@@ -1,14 +1,13 @@
 """Shows notices to one user, with that user's rights: on the desktop, else on the terminals. A short-lived process.
 
-``python -m agent.notice_child FD UID GID BUS TERMINAL…``: FD is a datagram socket to the agent, BUS the path of the
-user's message bus (empty = no desktop). Desktop Notifications Specification 1.2. It ends when nothing is left to wait for.
+``python -m agent.notice_child UID GID BUS TERMINAL…``: descriptor 0 is a socket to the agent, BUS the path of the user's
+message bus (empty = no desktop). Desktop Notifications Specification 1.2. It ends when nothing is left to wait for.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import resource
 import select
 import socket
 import stat
@@ -23,6 +22,7 @@ from jeepney.bus_messages import message_bus
 from jeepney.io.blocking import DBusConnection, open_dbus_connection
 
 from agent.notice_wire import ASKED, MAX_DATAGRAM, Show, Told, read_show
+from agent.platform.linux import confine
 
 OPEN_S = 600.0
 """How long a notice is waited for; after that its button does nothing."""
@@ -33,24 +33,6 @@ _SERVER = DBusAddress("/org/freedesktop/Notifications", bus_name=_NAME, interfac
 _BY_USER = 2
 """Reason of NotificationClosed: dismissed by the user."""
 _MEMORY, _FILES, _CPU_S = 512 << 20, 64, 20
-
-
-def become(uid: int, gid: int) -> None:
-    """Take the user's rights for good, and limits. Raises OSError."""
-    for what, most in (
-        (resource.RLIMIT_AS, _MEMORY),
-        (resource.RLIMIT_NOFILE, _FILES),
-        (resource.RLIMIT_CPU, _CPU_S),
-        (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_FSIZE, 0),
-    ):
-        resource.setrlimit(what, (most, most))
-    if os.geteuid() == 0:
-        os.setgroups([gid])
-        os.setresgid(gid, gid, gid)
-        os.setresuid(uid, uid, uid)
-    if os.getresuid() != (uid, uid, uid):
-        raise PermissionError(f"still {os.getresuid()}, not {uid}")
 
 
 class Desktop:
@@ -186,9 +168,10 @@ class Child:
 
 def main(arguments: list[str]) -> int:
     """Entry point."""
-    fd, uid, gid, bus, *terminals = arguments
-    become(int(uid), int(gid))
-    with socket.socket(fileno=int(fd)) as agent, contextlib.suppress(ConnectionError):
+    uid, gid, bus, *terminals = arguments
+    confine.limit_all(memory=_MEMORY, cpu_s=_CPU_S, files=_FILES)
+    confine.become(int(uid), int(gid))
+    with socket.socket(fileno=0) as agent, contextlib.suppress(ConnectionError):
         Child(agent, bus, terminals).run()
     return 0
 

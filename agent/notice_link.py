@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from typing import Literal
 
 import msgspec
 
+from agent import children
 from agent.notice_wire import MAX_DATAGRAM, Show, Told, read_told
 from agent.platform.posture_ports import Person
 
@@ -29,25 +27,9 @@ class NoticeLink:
         self._clock = clock
         self._began_s = clock()
         self._unanswered: dict[int, float] = {}
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            os.set_inheritable(theirs.fileno(), True)
-            arguments = [theirs.fileno(), person.uid, person.gid, person.bus, *person.terminals]
-            try:
-                self._process = subprocess.Popen(
-                    [sys.executable, "-I", "-m", "agent.notice_child", *map(str, arguments)],
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    stderr=subprocess.DEVNULL,
-                    pass_fds=(theirs.fileno(),),
-                    env={"LANG": "C.UTF-8", "PATH": "/usr/bin:/bin"},
-                    cwd="/",
-                )
-            except BaseException:
-                ours.close()
-                raise
-        ours.setblocking(False)
-        self._socket = ours
+        arguments = map(str, (person.uid, person.gid, person.bus, *person.terminals))
+        env = {"LANG": "C.UTF-8", "PATH": "/usr/bin:/bin"}
+        self._process, self._socket = children.start("agent.notice_child", *arguments, env=env)
 
     def fileno(self) -> int:
         """Descriptor to wait on."""
@@ -92,7 +74,5 @@ class NoticeLink:
         left = [Told(number, state) for number in self._unanswered]
         self._unanswered.clear()
         if self._socket.fileno() >= 0:
-            self._socket.close()
-            self._process.kill()
-            self._process.wait()
+            children.end(self._process, self._socket)
         return left

@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from policies.view import PolicyView
 
 TICK_S = 1.0
+TRIM_S = 60.0
+"""How often free memory goes back to the system: what a start, a policy or a burst took."""
 HOLD_S = 600.0
 """How long a code about a single happening stays raised."""
 DRAIN_S = 1.0
@@ -78,6 +80,7 @@ class Runtime:
         self._clock = ClockWatch(platform.now_us(), boot_us(), self.spool.file.last_wall_us)
         self._signals: Mailbox[str] = Mailbox()
         self._ending = False
+        self._trim_s = 0.0
         self._poll, self._polled = select.poll(), dict[int, int]()
         self._reapply_us: int | None = None
         self.checkpoint.view = self._last_good()
@@ -179,6 +182,9 @@ class Runtime:
         self._flush()
         self._watch()
         self.teller.tell()
+        if now_s >= self._trim_s:
+            self._trim_s = now_s + TRIM_S
+            self.platform.trim_heap()
 
     def _watch(self) -> None:
         """Bring the poll set to the descriptors there are now."""

@@ -93,9 +93,11 @@ class SensorHost:
     def filenos(self) -> dict[int, int]:
         """Descriptor → POLLIN or POLLPRI, of all running sensors."""
         found: dict[int, int] = {}
-        for slot in self._slots.values():
-            if slot.sensor is not None:
-                found.update(slot.sensor.filenos())
+        self._fds = {}
+        for name, slot in self._slots.items():
+            for fileno, flags in slot.sensor.filenos() if slot.sensor is not None else ():
+                found[fileno] = flags
+                self._fds[fileno] = name
         return found
 
     def owns(self, fileno: int) -> bool:
@@ -205,12 +207,7 @@ class SensorHost:
         self._health.clear(f"sensor_unsupported.{name}")
 
     def _collect_fds(self) -> None:
-        self._fds = {
-            fileno: name
-            for name, slot in self._slots.items()
-            if slot.sensor is not None
-            for fileno, _ in slot.sensor.filenos()
-        }
+        self.filenos()
 
 
 def _state(slot: _Slot) -> str:

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import inspect as structure
 
 from protocol.events import KINDS, Event
-from protocol.messages import LIMITS, VERSION, Batch, batch_digest
+from protocol.messages import LIMITS, VERSION, Batch, Lane, batch_digest
 from protocol.orders import Order, hash_code
 from protocol.pages import keep, notice
 from protocol.refusal import RefusalName
@@ -87,6 +87,13 @@ def _first_lines(type_: Any) -> str:
     return " ".join((type_.__doc__ or "").split())
 
 
+def _lane(lane: Lane) -> Iterator[str]:
+    yield from ("", f"## Lane {lane}", "")
+    yield from ("| message | `type` | sent by | largest frame |", "| --- | --- | --- | --- |")
+    for type_, (role, size) in LIMITS[lane].items():
+        yield f"| {type_.__name__} | `{type_.__struct_config__.tag}` | {role} | {size:,} bytes |"
+
+
 def protocol_page() -> str:
     """Text of ``docs/generated/protocol.md``."""
     lines = [
@@ -98,16 +105,8 @@ def protocol_page() -> str:
         "The sender is the `User-Id` that ZAP (RFC 27) set from the CURVE key: the key's fingerprint, the first 20 bytes of",
         "SHA-256 in lower-case base32. No message has a sender field.",
     ]
-    for lane, table in LIMITS.items():
-        lines += [
-            "",
-            f"## Lane {lane}",
-            "",
-            "| message | `type` | sent by | largest frame |",
-            "| --- | --- | --- | --- |",
-        ]
-        for type_, (role, size) in table.items():
-            lines.append(f"| {type_.__name__} | `{type_.__struct_config__.tag}` | {role} | {size:,} bytes |")
+    for lane in LIMITS:
+        lines += _lane(lane)
     lines += ["", "## Messages"]
     for type_ in dict.fromkeys(kind for table in LIMITS.values() for kind in table):
         lines += ["", f"### {type_.__name__}", "", _first_lines(type_), "", *_struct_table(type_)]

@@ -10,7 +10,7 @@ RefusalName = Literal[
     # frames
     "oversized", "truncated", "wrong_tag", "wrong_type", "wrong_lane", "version", "malformed_body",
     # senders
-    "unknown_key", "revoked_key", "quarantined_key", "foreign_name", "bad_signature", "bad_proof",
+    "unknown_key", "revoked_key", "quarantined_key", "bad_signature", "bad_proof",
     # enrolment
     "token_unknown", "token_expired", "token_used_up",
     # data lane
@@ -21,7 +21,7 @@ RefusalName = Literal[
     # registers
     "not_found", "already_there", "self_approval", "bad_value", "wrong_state",
     # local conditions
-    "disk_full", "overloaded", "collector_unreachable", "not_isolated", "counter_closed", "wrong_code", "corrupt", "unknown_field",
+    "disk_full", "overloaded", "collector_unreachable", "not_isolated", "counter_closed", "wrong_code", "corrupt",
 ]  # fmt: skip
 
 

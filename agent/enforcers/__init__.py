@@ -5,13 +5,12 @@ They decide nothing: the judge's verdict comes in, what was measured goes out.
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar
 
 from msgspec import Struct
 
+from agent.discovery import import_modules
 from agent.platform.ports import Readiness
 from policies.model import Control
 from protocol.events import Event
@@ -28,8 +27,6 @@ class Verdict(Struct, frozen=True, kw_only=True):
     read_only: bool = False
     """A medium that is allowed, but only for reading."""
     rules: tuple[str, ...] = ()
-    would_block: bool = False
-    """A block rule fired, but the control only observes in this zone."""
 
 
 class Outcome(Struct, frozen=True, kw_only=True):
@@ -92,6 +89,5 @@ class Enforcer(ABC):
 
 def discover() -> dict[str, type[Enforcer]]:
     """Import every module of this package and return the enforcers by name."""
-    for module in pkgutil.iter_modules(__path__):
-        importlib.import_module(f"{__name__}.{module.name}")
+    import_modules(__name__, __path__)
     return dict(Enforcer.registry)

@@ -5,21 +5,29 @@ from __future__ import annotations
 import os
 import sys
 import time
-from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from agent.platform.ports import UnsupportedError
 
 if TYPE_CHECKING:
     from agent.connection_names import NameMemory
-    from agent.platform import execution_ports, file_ports, lan_ports, link_ports, ports, posture_ports
+    from agent.platform import (
+        execution_ports,
+        file_ports,
+        lan_ports,
+        link_ports,
+        network_ports,
+        ports,
+        posture_ports,
+    )
     from agent.platform.linux.gate_channel import GateChannel
 
 
-@dataclass
-class Platform:
+class Platform(Struct, dict=True):
     """This PC. Roots are parameters so that tests and the testbed can point them elsewhere.
 
     Each port is made on first use and raises :class:`UnsupportedError` where this PC cannot do it.
@@ -37,6 +45,20 @@ class Platform:
     def now_us(self) -> int:
         """UTC µs by the PC's clock."""
         return time.time_ns() // 1000
+
+    def share_heap(self) -> None:
+        """Keep the heap of threads together; before there are any."""
+        if sys.platform == "linux":
+            from agent.platform.linux import heap
+
+            heap.one_arena()
+
+    def trim_heap(self) -> None:
+        """Give memory that is free back to the system; below a millisecond."""
+        if sys.platform == "linux":
+            from agent.platform.linux import heap
+
+            heap.trim()
 
     @cached_property
     def processes(self) -> ports.Processes:
@@ -81,7 +103,7 @@ class Platform:
         _linux_only()
         from agent.platform.linux.software_watch import LinuxSoftwareWatch
 
-        return LinuxSoftwareWatch(self.root)
+        return LinuxSoftwareWatch()
 
     @cached_property
     def execution_gate(self) -> execution_ports.ExecutionGate:
@@ -119,7 +141,7 @@ class Platform:
         return LinuxFirewallWatch()
 
     @cached_property
-    def network(self) -> ports.Network:
+    def network(self) -> network_ports.Network:
         """Interfaces, routes, probes."""
         _linux_only()
         from agent.platform.linux.probes import LinuxNetwork

@@ -7,7 +7,6 @@ enforcer is then *not running*, and its health code says why.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 from typing import Literal, Protocol
 
 from msgspec import Struct
@@ -154,8 +153,12 @@ SoftwareSource = Literal["dpkg", "rpm", "pip", "npm", "user_place"]
 class Packages(Protocol):
     """Installed software of this PC."""
 
-    def watched(self) -> Iterable[Path]:
-        """Directories whose change means a new inventory is due."""
+    def watched(self, source: SoftwareSource) -> Iterator[str]:
+        """Directories whose change means a new inventory of a source is due. May take seconds."""
+        ...
+
+    def recall(self, known: dict[tuple[int, ...], str]) -> dict[tuple[int, ...], str]:
+        """Use digests of programs made before (by numbers of their stat); returns a dict that fills with those in use."""
         ...
 
     def installed(self, source: SoftwareSource) -> Iterator[Package]:
@@ -187,8 +190,12 @@ class SoftwareWatch(Protocol):
 
     def changes(self) -> Iterable[SoftwareChange]: ...
 
-    def rewatch(self) -> bool:
-        """Watch what appeared since; False when not all of it could be watched. Takes a while on a large disk."""
+    def watch(self, source: SoftwareSource, folders: Iterable[str]) -> bool:
+        """Watch folders (again) for a source; False when not all of them could be watched."""
+        ...
+
+    def is_program(self, path: str) -> bool:
+        """Whether there is something executable now that a look at it could find."""
         ...
 
     def close(self) -> None: ...
@@ -226,33 +233,6 @@ class FirewallWatch(Protocol):
         ...
 
     def close(self) -> None: ...
-
-
-class Hop(Struct, frozen=True):
-    """How an address is reached: interface and next hop (the address itself when it is on the link)."""
-
-    interface: str
-    next_hop: str
-
-
-class Network(Protocol):
-    """Interfaces, routes and the probes that prove an isolation."""
-
-    def interfaces(self) -> list[str]:
-        """Names of all network interfaces but loopback."""
-        ...
-
-    def hop(self, address: str) -> Hop | None:
-        """The way to an address; None when there is no route."""
-        ...
-
-    def reachable(self, addresses: tuple[str, ...], port: int, within_ms: int) -> bool:
-        """Whether a TCP connection to any of the addresses completes in time."""
-        ...
-
-    def escaped(self, addresses: tuple[str, ...]) -> tuple[str, ...]:
-        """Those of the addresses to which a datagram was not refused on this PC itself (empty = all were)."""
-        ...
 
 
 class Packet(Struct, frozen=True, kw_only=True):

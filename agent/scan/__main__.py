@@ -6,7 +6,6 @@ one file does to its reader ends with that file.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import resource
 import select
@@ -15,6 +14,7 @@ import socket
 import time
 from types import FrameType
 
+from agent.platform.linux import confine
 from agent.scan import worker
 from agent.scan.job import GRACE_S, MESSAGE_BYTES, Finding, Job, State, encode, job_decoder
 from agent.scan.sink import Stop
@@ -22,40 +22,21 @@ from agent.scan.warm import warm_up
 
 IDLE_S = 10.0
 """Without work for so long, it ends."""
-NOBODY = 65534
-_CLONE_NEWNET = 0x40000000
-_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 1, 4, 38
 _OPEN_FILES = 32
 _RESULT_BYTES = 1 << 16
 
 
 def give_up_rights() -> None:
     """No network, no new rights, nobody's user id; never writes a file and leaves no core. Raises OSError."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    confine.end_with_parent()
     if os.geteuid() == 0:
-        _check(libc.unshare(_CLONE_NEWNET), "unshare")
-        os.setgroups([])
-        os.setresgid(NOBODY, NOBODY, NOBODY)
-        os.setresuid(NOBODY, NOBODY, NOBODY)
-        _check(
-            libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "prctl"
-        )  # changing users takes it away
-    _check(libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl")
-    _check(libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0), "prctl")  # a fork must not trace the others
-    _limit(resource.RLIMIT_FSIZE, 0)
-    _limit(resource.RLIMIT_CORE, 0)
-    _limit(resource.RLIMIT_NOFILE, _OPEN_FILES)
-
-
-def _check(result: int, what: str) -> None:
-    if result < 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number), what)
-
-
-def _limit(what: int, most: int) -> None:
-    resource.setrlimit(what, (most, most))
+        confine.without_network()
+        confine.become_nobody()
+        confine.end_with_parent()
+    confine.no_new_rights()
+    confine.untraceable()  # a fork must not trace the others
+    confine.write_nothing()
+    confine.limit(resource.RLIMIT_NOFILE, _OPEN_FILES)
 
 
 def _out_of_time(_number: int, _frame: FrameType | None) -> None:
@@ -65,9 +46,9 @@ def _out_of_time(_number: int, _frame: FrameType | None) -> None:
 def _work(job: Job, file: int, result: int) -> None:
     """In the fork: look at the file, write the finding, end."""
     limits = job.limits
-    _limit(resource.RLIMIT_AS, limits.memory)
-    _limit(resource.RLIMIT_CPU, int(limits.seconds + GRACE_S) + 1)
-    _limit(resource.RLIMIT_NPROC, 0)
+    confine.limit(resource.RLIMIT_AS, limits.memory)
+    confine.limit(resource.RLIMIT_CPU, int(limits.seconds + GRACE_S) + 1)
+    confine.limit(resource.RLIMIT_NPROC, 0)
     signal.signal(signal.SIGALRM, _out_of_time)
     signal.setitimer(signal.ITIMER_REAL, limits.seconds)
     with os.fdopen(file, "rb") as opened:

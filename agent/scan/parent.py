@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import socket
 import subprocess
-import sys
 import time
 from collections import deque
 from collections.abc import Callable
@@ -15,6 +13,7 @@ from collections.abc import Callable
 import msgspec
 from msgspec import Struct
 
+from agent import children
 from agent.scan.job import GRACE_S, MESSAGE_BYTES, Finding, Job, Limits, State, encode, finding_decoder
 
 START_S = 20.0
@@ -23,7 +22,6 @@ MAX_MARKS, MARK_CHARACTERS = 200, 64
 """Marks of labels handed to the child, and characters of each."""
 MOST_FAILURES = 3
 """Children in a row that ended without one answer: then the sensor is told, which starts anew later."""
-_END_S = 2.0
 
 Marks = tuple[tuple[str, tuple[str, ...]], ...]
 
@@ -156,22 +154,10 @@ class Scanner:
         if self._failures >= MOST_FAILURES:
             self._failures = 0
             raise OSError(errno.ECHILD, "the scan child ends without an answer")
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        ours.setblocking(False)
-        with theirs:
-            command = [sys.executable, "-I", "-m", "agent.scan"]
-            self._child = subprocess.Popen(
-                command, stdin=theirs.fileno(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-            )
-        self._channel = ours
-        return ours
+        self._child, self._channel = children.start("agent.scan")
+        return self._channel
 
     def _end(self) -> None:
-        if self._channel is not None:
-            self._channel.close()
-            self._channel = None
-        if self._child is not None:
-            child, self._child = self._child, None
-            child.kill()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                child.wait(_END_S)
+        if self._child is not None and self._channel is not None:
+            children.end(self._child, self._channel)
+        self._child = self._channel = None

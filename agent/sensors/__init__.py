@@ -5,12 +5,11 @@ A sensor turns what the platform sees into events with the decision fields still
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, ClassVar
 
+from agent.discovery import import_modules
 from policies.model import Control
 from protocol.events import Event
 from protocol.text import Text
@@ -86,6 +85,5 @@ class Sensor(ABC):
 
 def discover() -> dict[str, type[Sensor]]:
     """Import every module of this package and return the sensors by name."""
-    for module in pkgutil.iter_modules(__path__):
-        importlib.import_module(f"{__name__}.{module.name}")
+    import_modules(__name__, __path__)
     return dict(Sensor.registry)

@@ -33,17 +33,17 @@ class ConnectionsSensor(Sensor):
     control: ClassVar[Control] = "connections"
     emits: ClassVar[tuple[type[Event], ...]] = (ConnectionOpened, ConnectionBlocked)
     doc: ClassVar[Text] = Text(
-        ja="パケットフィルタの記録から、許可・遮断した通信を、プロセスと利用者とともに報告する。"
-        "遮断したTCPはソケットも直ちに終了させる。許可した通信は、利用者・プログラム・宛先・ポートごとに1分単位でまとめる。",
+        ja="パケットフィルタの記録から、許可・遮断した通信を、プロセスと利用者とともに報告します。"
+        "遮断したTCPはソケットも直ちに終了させます。許可した通信は、利用者・プログラム・宛先・ポートごとに1分単位でまとめます。",
         en="Reports connections allowed and stopped, from the packet filter's log, with process and user. "
         "The socket of a stopped TCP connection is ended at once. Allowed connections are folded by minute, user, program, "
         "destination and port.",
     )
     limits: ClassVar[Text] = Text(
-        ja="着信、ループバック、収集サーバへの通信は報告しない。パケットソケット（AF_PACKET）で送られたものは見えない。"
-        "終了済みで実行記録もないプロセスの実行ファイルは [名前] と表示する。"
-        "BPFが使えないPCでは、すぐ終了するUDP・ICMPの送信元プロセスは分からない。宛先の名前は、端末が53番ポートで引いた場合だけ分かる。"
-        "用途（service）はポート番号で判断する。",
+        ja="着信、ループバック、収集サーバーへの通信は報告しません。パケットソケット（AF_PACKET）で送られたものは見えません。"
+        "終了済みで実行記録もないプロセスの実行ファイルは [名前] と表示します。"
+        "BPFが使えないPCでは、すぐ終了するUDP・ICMPの送信元プロセスは分かりません。宛先の名前は、端末が53番ポートで引いた場合だけ分かります。"
+        "用途（service）はポート番号で判断します。",
         en="Inbound, loopback and collector traffic is not reported. What is sent through packet sockets (AF_PACKET) is "
         "not seen. The executable of a process that is gone and was not recorded is shown as [name]. Without BPF, "
         "senders of UDP and ICMP that end at once stay unknown. The name of a destination is known only where the PC looked it "

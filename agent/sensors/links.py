@@ -24,15 +24,15 @@ class LinksSensor(Sensor):
     control: ClassVar[Control] = "links"
     emits: ClassVar[tuple[type[Event], ...]] = (LinkChanged,)
     doc: ClassVar[Text] = Text(
-        ja="端末の回線を見張り、無線の接続、二つめのネットワーク、ブリッジ、ゲートウェイと名前サーバの変更、テザリング、VPN、"
-        "アクセスポイント化を、カーネルの通知（rtnetlink）と resolv.conf の変化で報告する。起動時にあるものも報告する。",
+        ja="端末の回線を見張り、無線の接続、二つめのネットワーク、ブリッジ、ゲートウェイと名前サーバーの変更、テザリング、VPN、"
+        "アクセスポイント化を、カーネルの通知（rtnetlink）と resolv.conf の変化で報告します。起動時にあるものも報告します。",
         en="Watches the PC's lines: wireless, a second network, bridges, another gateway or name server, tethering, VPN, hotspot; "
         "by the kernel's notices (rtnetlink) and changes of resolv.conf. What is there at the start is reported too.",
     )
     limits: ClassVar[Text] = Text(
-        ja="無線のネットワーク名は nl80211 のある機種でだけ分かり、それ以外では空になる。同じネットワーク名のままの別のアクセスポイントへの移動は報告しない。"
-        "インタフェースを作らないVPN（IPsecのポリシーのみ、利用者権限の中継プログラム）は見えない。汎用ドライバ（CDC）のUSBドックはテザリングと表示される。"
-        "エージェントが処理している数ミリ秒のうちに現れて消えた回線は見えない。1分に24回を超える接続・切断は、1分ごとに結果だけを報告する（止めるべきものは常に報告する）。",
+        ja="無線のネットワーク名は nl80211 のある機種でだけ分かり、それ以外では空になります。同じネットワーク名のままの別のアクセスポイントへの移動は報告しません。"
+        "インタフェースを作らないVPN（IPsecのポリシーのみ、利用者権限の中継プログラム）は見えません。汎用ドライバ（CDC）のUSBドックはテザリングと表示されます。"
+        "エージェントが処理している数ミリ秒のうちに現れて消えた回線は見えません。1分に24回を超える接続・切断は、1分ごとに結果だけを報告します（止めるべきものは常に報告します）。",
         en="The name of a wireless network is known where there is nl80211, else it is empty; roaming to another access point of "
         "the same name is not reported. A VPN without an interface (IPsec policies alone, a relay in user space) is not seen. A USB "
         "dock with a generic driver (CDC) shows as tethering. A link that comes and goes within the milliseconds of one look is "

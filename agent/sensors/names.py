@@ -30,15 +30,15 @@ class NamesSensor(Sensor):
     control: ClassVar[Control] = "connections"
     emits: ClassVar[tuple[type[Event], ...]] = (DnsResolved,)
     doc: ClassVar[Text] = Text(
-        ja="名前サーバからの応答（53番ポート）を読み、名前・応答・問い合わせ先を、問い合わせたプロセスと利用者とともに報告する。"
-        "同じ問い合わせは10分ごとにまとめる。通信の宛先名もここから分かる。",
+        ja="名前サーバーからの応答（53番ポート）を読み、名前・応答・問い合わせ先を、問い合わせたプロセスと利用者とともに報告します。"
+        "同じ問い合わせは10分ごとにまとめます。通信の宛先名もここから分かります。",
         en="Reads the answers of name servers (port 53) and reports name, answer and server, with the process and the user who asked. "
         "Equal look-ups are folded every ten minutes. The names of connections come from here.",
     )
     limits: ClassVar[Text] = Text(
-        ja="暗号化された問い合わせ（DoH、DoT）の内容は見えない（DoTの853番ポートは規則で検知する）。端末内の転送プログラム（systemd-resolvedなど）を"
-        "使う端末では、問い合わせたのは転送プログラムと表示される。複数のセグメントに分かれたTCPの応答、IPv6拡張ヘッダ付きの応答は読まない。"
-        "利用者は、通信の制御が動いているときだけ分かる。一つのアドレスに複数の名前があるときは最後の名前になる。",
+        ja="暗号化された問い合わせ（DoH、DoT）の内容は見えません（DoTの853番ポートは規則で検知します）。端末内の転送プログラム（systemd-resolvedなど）を"
+        "使う端末では、問い合わせたのは転送プログラムと表示されます。複数のセグメントに分かれたTCPの応答、IPv6拡張ヘッダ付きの応答は読みません。"
+        "利用者は、通信の制御が動いているときだけ分かります。一つのアドレスに複数の名前があるときは最後の名前になります。",
         en="What is asked in encrypted form (DoH, DoT) is not seen (port 853 is flagged by a rule). Where a forwarder runs on the PC "
         "(systemd-resolved and others) it is the one who asks. TCP answers in several segments and answers behind IPv6 extension "
         "headers are not read. Who asked is known only while the connections control runs. Of several names of one address the "

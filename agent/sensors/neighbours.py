@@ -7,7 +7,6 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -43,8 +42,7 @@ class Duty(Struct, frozen=True):
     segments: tuple[str, ...] = ()
 
 
-@dataclass(slots=True)
-class _Watch:
+class _Watch(Struct):
     """One segment that is watched."""
 
     segment: Segment
@@ -61,15 +59,15 @@ class NeighboursSensor(Sensor):
     control: ClassVar[Control] = "neighbours"
     emits: ClassVar[tuple[type[Event], ...]] = (NeighbourSeen, NeighbourFlood)
     doc: ClassVar[Text] = Text(
-        ja="同じセグメントに現れた機器を、ARP・NDP・DHCP・mDNSの最初の一つで検知する。各セグメントで一台だけが監視し、他は待機する。"
-        "接続先のスイッチとポートもLLDP・CDPで調べる。",
+        ja="同じセグメントに現れた機器を、ARP・NDP・DHCP・mDNSの最初の一つで検知します。各セグメントで一台だけが監視し、他は待機します。"
+        "接続先のスイッチとポートもLLDP・CDPで調べます。",
         en="Sees a machine on the segment by the first ARP, NDP, DHCP or mDNS frame it sends. One PC of each segment watches, "
         "the others stand by. Finds out by LLDP and CDP which switch and port this PC hangs on.",
     )
     limits: ClassVar[Text] = Text(
-        ja="ブロードキャストとマルチキャストを一つも出さない機器は見えない。MACだけでなく名前とDHCPの特徴まで写した機器は、"
-        "元の機器と同時に別の場所に現れたときだけ分かる。大量の偽造フレームが続く間は、新しい機器を個別には報告しない。"
-        "監視する端末がないセグメントは見えない。",
+        ja="ブロードキャストとマルチキャストを一つも出さない機器は見えません。MACだけでなく名前とDHCPの特徴まで写した機器は、"
+        "元の機器と同時に別の場所に現れたときだけ分かります。大量の偽造フレームが続く間は、新しい機器を個別には報告しません。"
+        "監視する端末がないセグメントは見えません。",
         en="A machine that sends no broadcast or multicast at all is not seen. One that copies name and DHCP fingerprint beside "
         "the MAC shows only by being in another place than the original. While a flood of forged frames lasts, new machines "
         "are counted, not reported one by one. A segment without a PC that runs the agent is not seen.",

@@ -38,6 +38,30 @@ from collector.console.routes import (
     transfers,
 )
 
+MODULES = (
+    sessions,
+    hosts,
+    alerts,
+    events,
+    explain,
+    people,
+    permits,
+    applications,
+    policy,
+    backtests,
+    rings,
+    registers,
+    permit_release,
+    orders,
+    coverage,
+    inspections,
+    neighbours,
+    reviews,
+    indicators,
+    transfers,
+    audit,
+)
+"""Those that hold routes."""
 LARGEST_BODY = 64 * 1024
 """Bytes of a request, except a policy release."""
 
@@ -49,31 +73,8 @@ def create_app(data: Path, console: Console | None = None) -> Litestar:
     route that has no line in the role table (or the other way round).
     """
     console = console or Console(data)
-    modules = (
-        sessions,
-        hosts,
-        alerts,
-        events,
-        explain,
-        people,
-        permits,
-        applications,
-        policy,
-        backtests,
-        rings,
-        registers,
-        permit_release,
-        orders,
-        coverage,
-        inspections,
-        neighbours,
-        reviews,
-        indicators,
-        transfers,
-        audit,
-    )
     app = Litestar(
-        [Router(API, route_handlers=[handler for module in modules for handler in module.HANDLERS])],
+        [Router(API, route_handlers=[handler for module in MODULES for handler in module.HANDLERS])],
         guards=[role_guard],
         exception_handlers={Exception: answer_problem, HTTPException: answer_problem},
         request_max_body_size=LARGEST_BODY,

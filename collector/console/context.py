@@ -54,6 +54,11 @@ class Console:
         return self._law.current()
 
     @property
+    def shipped_rules(self) -> tuple[Rule, ...]:
+        """The package's rules among them. Raises SiteError and OSError."""
+        return self._rules.shipped(load_site(self.layout.policy).lists)
+
+    @property
     def rules(self) -> tuple[Rule, ...]:
         """The rules of this city as their files say now. Raises SiteError and OSError."""
         return self._rules.library(load_site(self.layout.policy).lists).rules

@@ -11,7 +11,8 @@ from collector.console.masking import MASK, mask_event
 from collector.console.roles import Caller
 from collector.isolation.desk import shown_state
 from collector.isolation.preview import ONLINE_US
-from collector.registers.models import Agent, Alert, Asset, AuditEntry, OrderRow, Person
+from collector.registers.models import Agent, Alert, Asset, OrderRow, Person
+from collector.registers.models_audit import AuditEntry
 
 
 class Host(Struct, frozen=True, kw_only=True):

@@ -27,7 +27,7 @@ zones:
     wireless: permit
     joint: permit
     allow:
-      - {network: 10.1.0.0/24, port: 443, protocol: tcp}   # 基幹業務サーバ / core business servers
+      - {network: 10.1.0.0/24, port: 443, protocol: tcp}   # 基幹業務サーバー / core business servers
       - {network: 10.1.0.53/32, port: 53}                  # DNS
   - name: lgwan
     title: {ja: LGWAN接続系, en: LGWAN side}

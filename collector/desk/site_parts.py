@@ -15,7 +15,6 @@ EVERY_ZONE = "*"
 ZoneName = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[a-z0-9][a-z0-9_.-]*$")]
 Short = Annotated[str, Meta(min_length=1, max_length=64)]
 Word = Annotated[str, Meta(min_length=1, max_length=256)]
-Sentence = Annotated[str, Meta(min_length=1, max_length=400)]
 
 
 class Titles(Struct, frozen=True, forbid_unknown_fields=True):

@@ -84,7 +84,12 @@ class AlertWriter:
         """Whether :meth:`flush` should be called now."""
         if self._rows or self._findings or self._alerted or self.permits.urgent:
             return True
-        changed = self._budget.grown or self.cursor != self._stored or self.permits.waiting or self.neighbours.waiting
+        changed = (
+            self._budget.grown
+            or self.cursor != self._stored
+            or self.permits.waiting
+            or self.neighbours.waiting
+        )
         return bool(changed) and not 0 <= now_us - self._flushed_us < QUIET_US
 
     def flush(self, now_us: int) -> int:

@@ -50,10 +50,6 @@ class Watchers:
         """What this PC was last told to watch, as far as it still holds."""
         return tuple(segment for segment in self._held.get(agent_id, ()) if self._is_at(segment, agent_id))
 
-    def posts(self) -> dict[str, str]:
-        """Segment → agent id of its watcher."""
-        return {segment: post.agent_id for segment, post in self._posts.items()}
-
     def _is_at(self, segment: str, agent_id: str) -> bool:
         post = self._posts.get(segment)
         return post is not None and post.agent_id == agent_id

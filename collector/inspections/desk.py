@@ -10,7 +10,7 @@ from msgspec import to_builtins
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from collector.coverage.table import Coverage
+from collector.coverage.table import Coverage, Row
 from collector.fiscal import span_us
 from collector.inspections.facts import Tally, facts_of, propose, tallies
 from collector.registers.models_inspections import Inspection, InspectionItem
@@ -28,7 +28,9 @@ def ground(ordinance: Ordinance) -> Article:
         if "self_inspection" in article.centre:
             return article
     raise RefusedError(
-        "bad_value", f"{ordinance.id} has no article about self-inspection", "nagoya | meguro | nerima"
+        "bad_value",
+        f"{ordinance.id} has no article about self-inspection",
+        "nagoya | meguro | nerima",
     )
 
 
@@ -49,15 +51,8 @@ def open_inspection(
     """
     asking = ordinances[0]
     article = ground(asking)
-    query = select(Inspection).where(
-        Inspection.section == section, Inspection.year == year, Inspection.ordinance == asking.id
-    )
-    if (there := session.scalar(query)) is not None:
-        raise RefusedError("wrong_state", f"{there.id} is the inspection of {section} for {year}")
-    try:
-        since_us, until_us = span_us(year)
-    except (ValueError, OverflowError) as error:
-        raise RefusedError("bad_value", f"year {year}") from error
+    _must_be_new(session, asking, section, year)
+    year_us = _span(year)
     row = Inspection(
         id=f"inspection-{year}-{secrets.token_hex(4)}",
         ordinance=asking.id,
@@ -71,24 +66,42 @@ def open_inspection(
     )
     session.add(row)
     session.flush()
-    happened = tallies(session, section, since_us, until_us, now_us)
+    happened = tallies(session, section, *year_us, now_us)
     for one in found.rows:
-        if set(one.levels) == {"organisation"}:
-            continue
-        facts = facts_of(one, happened.get((one.ordinance, one.article), Tally()))
-        session.add(
-            InspectionItem(
-                inspection_id=row.id,
-                ordinance=one.ordinance,
-                article=one.article,
-                question_ja=one.ja,
-                question_en=one.en,
-                facts=to_builtins(facts),
-                proposal=propose(facts),
-            )
-        )
+        if set(one.levels) != {"organisation"}:
+            session.add(_question(row, one, happened.get((one.ordinance, one.article), Tally())))
     session.flush()
     return row
+
+
+def _must_be_new(session: Session, ordinance: Ordinance, section: str, year: int) -> None:
+    query = select(Inspection).where(
+        Inspection.section == section, Inspection.year == year, Inspection.ordinance == ordinance.id
+    )
+    if (there := session.scalar(query)) is not None:
+        raise RefusedError("wrong_state", f"{there.id} is the inspection of {section} for {year}")
+
+
+def _span(year: int) -> tuple[int, int]:
+    """Begin and end of a fiscal year in UTC µs. Raises RefusedError ``bad_value``."""
+    try:
+        return span_us(year)
+    except (ValueError, OverflowError) as error:
+        raise RefusedError("bad_value", f"year {year}") from error
+
+
+def _question(inspection: Inspection, row: Row, happened: Tally) -> InspectionItem:
+    """The question about one article, with its facts and the answer they speak for."""
+    facts = facts_of(row, happened)
+    return InspectionItem(
+        inspection_id=inspection.id,
+        ordinance=row.ordinance,
+        article=row.article,
+        question_ja=row.ja,
+        question_en=row.en,
+        facts=to_builtins(facts),
+        proposal=propose(facts),
+    )
 
 
 def get_inspection(session: Session, inspection_id: str, section: str | None) -> Inspection:

@@ -115,6 +115,8 @@ def subject_map(subject: Subject) -> dict[str, str | int]:
             raise RefusedError("bad_value", str(error), "aa:bb:cc:dd:ee:ff") from error
     if not filled:
         raise RefusedError(
-            "bad_value", "the subject names nothing", "give a device id, serial, MAC, package, hash or network"
+            "bad_value",
+            "the subject names nothing",
+            "give a device id, serial, MAC, package, hash or network",
         )
     return filled

@@ -14,7 +14,7 @@ import msgspec
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from collector.registers.models import AuditEntry
+from collector.registers.models_audit import AuditEntry
 
 START = bytes(32)
 _encoder = msgspec.msgpack.Encoder(order="deterministic")

@@ -1,6 +1,7 @@
 """All tables of the control database: importing this makes ``Base.metadata`` whole."""
 
 from collector.registers import (
+    models_audit,
     models_correlations,
     models_inspections,
     models_neighbours,
@@ -11,6 +12,7 @@ from collector.registers.models import Base
 
 __all__ = [
     "Base",
+    "models_audit",
     "models_correlations",
     "models_inspections",
     "models_neighbours",

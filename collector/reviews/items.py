@@ -12,7 +12,8 @@ from sqlalchemy.orm import Session
 from collector.coverage.table import Coverage
 from collector.fiscal import span_us
 from collector.registers.audit import verify
-from collector.registers.models import Alert, AuditEntry, OrderRow, PermitRow, Release
+from collector.registers.models import Alert, OrderRow, PermitRow, Release
+from collector.registers.models_audit import AuditEntry
 from collector.registers.models_inspections import IndicatorList, Inspection, InspectionItem
 from protocol.text import Text
 

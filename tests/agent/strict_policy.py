@@ -17,9 +17,23 @@ from policies.model import (
     Zone,
 )
 from policies.view import PolicyView
+from protocol.events import DeviceAttached
 
 FAR_US = 4_000_000_000_000_000
 ARTICLE = Citation("nagoya", "第35条")
+STICK = DeviceAttached(
+    time_us=1_790_000_000_000_000,
+    action="blocked",
+    permit="none",
+    rules=("device-without-permit",),
+    device_id="5f" * 32,
+    device_class="storage",
+    vendor_id="0951",
+    product_id="1666",
+    serial="PRIVATE-9999",
+    label="Kingston DataTraveler",
+)
+"""A stick without a permit, as the judge left it."""
 
 
 def _rule(family: str, control: Control) -> Rule:

@@ -35,27 +35,13 @@ from agent.platform import Platform
 from agent.reception import ASKS_PER_HOUR, BUTTON_DAYS, Reception
 from policies.view import PolicyView
 from protocol.events import (
-    DeviceAttached,
     DeviceBlocked,
     Event,
     PermitRequested,
     ProcessDenied,
 )
 from protocol.refusal import RefusedError
-from tests.agent.strict_policy import permit, policy
-
-STICK = DeviceAttached(
-    time_us=1_790_000_000_000_000,
-    action="blocked",
-    permit="none",
-    rules=("device-without-permit",),
-    device_id="5f" * 32,
-    device_class="storage",
-    vendor_id="0951",
-    product_id="1666",
-    serial="PRIVATE-9999",
-    label="Kingston DataTraveler",
-)
+from tests.agent.strict_policy import STICK, permit, policy
 
 
 class Pc:

@@ -3,9 +3,7 @@
 import contextlib
 import hashlib
 import os
-import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,12 +14,10 @@ import pytest
 from agent.enforcers import Verdict
 from agent.enforcers.execution import DEAD, LIST, ExecutionEnforcer, plan_of
 from agent.platform import Platform
-from agent.platform.execution_ports import Execution
 from agent.sensors.execution import ExecutionSensor
 from policies.model import Bundle, Citation, FailMode, Mode, Permit, Scope, Setting, SoftwareAllow, Subject
 from policies.view import PolicyView
 from protocol.events import (
-    AgentDropped,
     AgentHealth,
     AgentTampered,
     Event,
@@ -270,65 +266,3 @@ def test_fresh_process_cleans_what_a_crashed_agent_left(tmp_path: Path) -> None:
             assert run(own) == 0
 
     isolated(body)
-
-
-def test_sensor_tells_what_was_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Log:
-        def fileno(self) -> int:
-            return 0
-
-        def executions(self) -> list[Execution]:
-            return []
-
-        def lost(self) -> int:
-            return 3
-
-    sensor = ExecutionSensor(Platform(state=tmp_path, run=tmp_path))
-    sensor._log = Log()
-    events = list(sensor.tick())
-    assert [(type(event), getattr(event, "count", 0)) for event in events] == [(AgentDropped, 3)]
-
-
-def started_as(program: Path, pid: int, exe: str = "/usr/bin/bash") -> Execution:
-    return Execution(time_us=1, pid=pid, ppid=1, uid=0, exe=exe, cmdline="bash", target=str(program))
-
-
-def started(sensor: ExecutionSensor) -> list[ProcessStarted]:
-    return [event for event in sensor.tick() if isinstance(event, ProcessStarted)]
-
-
-def test_sensor_reads_the_command_line_of_what_was_started(tmp_path: Path) -> None:
-    sleep = Path(shutil.which("sleep") or "").resolve()
-    waiting: list[Execution] = []
-
-    class Log:
-        def fileno(self) -> int:
-            return 0
-
-        def executions(self) -> list[Execution]:
-            found, waiting[:] = list(waiting), []
-            return found
-
-        def lost(self) -> int:
-            return 0
-
-    sensor = ExecutionSensor(Platform(state=tmp_path, run=tmp_path))
-    sensor._log = Log()
-    process = subprocess.Popen([sleep, "600"])
-    try:
-        waiting.append(started_as(sleep, process.pid))
-        (event,) = started(sensor) or started(
-            sensor
-        )  # the kernel puts the command line in place a moment after
-        assert (event.args, event.cmdline) == (f"{sleep} 600", "bash")
-        # Still the caller: looked at once more, and no longer.
-        waiting.append(started_as(Path("/usr/bin/other"), process.pid, exe=str(sleep)))
-        assert started(sensor) == []
-        (event,) = started(sensor)
-        assert (event.target, event.args) == ("/usr/bin/other", "")
-    finally:
-        process.kill()
-        process.wait()
-    waiting.append(started_as(sleep, process.pid))
-    (event,) = started(sensor)
-    assert event.args == ""

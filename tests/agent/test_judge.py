@@ -62,29 +62,29 @@ STICK = DeviceAttached(time_us=1, device_class="storage")
 
 def test_without_a_policy_everything_is_observed() -> None:
     enrichment, verdict, hits = decide(None, STICK, 1)
-    assert (verdict.block, verdict.would_block, hits) == (False, False, [])
+    assert (verdict.block, hits) == (False, [])
     assert enrichment == Enrichment()
 
 
 @pytest.mark.parametrize(
-    ("mode", "effect", "block", "would"),
+    ("mode", "effect", "block"),
     [
-        ("enforce", "block", True, False),
-        ("observe", "block", False, True),
-        ("off", "block", False, True),
-        ("enforce", "flag", False, False),
+        ("enforce", "block", True),
+        ("observe", "block", False),
+        ("off", "block", False),
+        ("enforce", "flag", False),
     ],
 )
-def test_only_a_block_rule_in_enforce_mode_blocks(mode: Any, effect: str, block: bool, would: bool) -> None:
+def test_only_a_block_rule_in_enforce_mode_blocks(mode: Any, effect: str, block: bool) -> None:
     _, verdict, hits = decide(view(rule(effect=effect), devices=Setting(mode)), STICK, 1)
-    assert (verdict.block, verdict.would_block) == (block, would)
+    assert verdict.block == block
     assert verdict.rules == ("r1",)
     assert len(hits) == 1
 
 
 def test_a_rule_without_a_control_never_blocks() -> None:
     _, verdict, _ = decide(view(rule(control=None), devices=Setting("enforce")), STICK, 1)
-    assert (verdict.block, verdict.would_block) == (False, False)
+    assert not verdict.block
 
 
 class _Scripted:
@@ -131,7 +131,6 @@ def test_block_needs_all_of_rule_mode_and_no_permit(
     due = any(effect == "block" and control and not error for effect, control, error in drawn)
     free = permit != "granted" and not isinstance(event, DECIDED)
     assert verdict.block == (due and free and mode == "enforce")
-    assert verdict.would_block == (due and free and mode != "enforce")
     assert verdict.read_only == (read_only and mode == "enforce" and control_of(event) is not None)
     assert verdict.rules == tuple(hit.rule.id for hit in hits if not hit.error)
     assert seen == hits

@@ -16,9 +16,9 @@ from agent.platform.linux.utmp import (
     SIZE,
     USER_PROCESS,
     Record,
-    pack_record,
     parse_records,
 )
+from tests.agent.login_records import pack_record
 
 NOW = 1_790_000_000_000_000
 S = 1_000_000

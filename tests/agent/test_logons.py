@@ -25,12 +25,12 @@ from agent.platform.linux.utmp import (
     SIZE,
     USER_PROCESS,
     Record,
-    pack_record,
 )
 from agent.platform.ports import OverflowedError, UnsupportedError
 from agent.platform.posture_ports import Logon
 from agent.sensors.logons import LogonsSensor, is_remote, logon_event
 from protocol.events import LogonEnded, LogonSucceeded
+from tests.agent.login_records import pack_record
 
 NOW = 1_790_000_000_000_000
 S = 1_000_000

@@ -15,7 +15,7 @@ import pytest
 from agent.platform import Platform
 from agent.sensors.neighbours import NeighboursSensor
 from protocol.events import AgentHealth, Event, NeighbourFlood, NeighbourSeen
-from tests.agent.platform.test_capture import lldp
+from tests.agent.lan.frames import arp, cut_dhcp, dhcp, lldp, mdns, neighbour_solicitation
 from tests.netns import Lan, lan, until
 
 pytestmark = pytest.mark.needs("root", "netns")
@@ -83,69 +83,6 @@ def send(net: Lan, frames: Iterable[bytes]) -> None:
                 out.send(frame)
 
     net.run("rogue", inside)
-
-
-def arp(mac: str, ip: str, *, probe: bool = False) -> bytes:
-    from scapy.layers.l2 import ARP, Ether
-
-    asks = ARP(hwsrc=mac, psrc="0.0.0.0" if probe else ip, pdst=ip if probe else "10.77.0.1")
-    return bytes(Ether(src=mac, dst="ff:ff:ff:ff:ff:ff") / asks)
-
-
-def dhcp(mac: str, name: str, options: Iterable[int], vendor: str = "MSFT 5.0") -> bytes:
-    from scapy.layers.dhcp import BOOTP, DHCP
-    from scapy.layers.inet import IP, UDP
-    from scapy.layers.l2 import Ether
-
-    chosen = [
-        ("message-type", "discover"),
-        ("hostname", name),
-        ("vendor_class_id", vendor),
-        ("param_req_list", list(options)),
-        "end",
-    ]
-    packet = (
-        Ether(src=mac, dst="ff:ff:ff:ff:ff:ff")
-        / IP(src="0.0.0.0", dst="255.255.255.255")
-        / UDP(sport=68, dport=67)
-        / BOOTP(chaddr=bytes.fromhex(mac.replace(":", "")), xid=7)
-        / DHCP(options=chosen)
-    )
-    return bytes(packet)
-
-
-def cut_dhcp(mac: str) -> bytes:
-    """Cut short inside: a switch would not pass on what is cut on the wire."""
-    from scapy.layers.inet import IP, UDP
-    from scapy.layers.l2 import Ether
-
-    return bytes(
-        Ether(src=mac, dst="ff:ff:ff:ff:ff:ff") / IP(dst="255.255.255.255") / UDP(sport=68, dport=67) / b"cut"
-    )
-
-
-def neighbour_solicitation(mac: str, ip: str) -> bytes:
-    """Duplicate address detection: from nowhere, for the address itself."""
-    from scapy.layers.inet6 import ICMPv6ND_NS, IPv6
-    from scapy.layers.l2 import Ether
-
-    return bytes(
-        Ether(src=mac, dst="33:33:ff:00:00:66") / IPv6(src="::", dst="ff02::1:ff00:66") / ICMPv6ND_NS(tgt=ip)
-    )
-
-
-def mdns(mac: str, ip: str, name: str) -> bytes:
-    from scapy.layers.dns import DNS, DNSRR
-    from scapy.layers.inet import IP, UDP
-    from scapy.layers.l2 import Ether
-
-    answer = DNS(qr=1, aa=1, qd=[], an=[DNSRR(rrname=f"{name}.local", type="A", rdata=ip, ttl=120)])
-    return bytes(
-        Ether(src=mac, dst="01:00:5e:00:00:fb")
-        / IP(src=ip, dst="224.0.0.251")
-        / UDP(sport=5353, dport=5353)
-        / answer
-    )
 
 
 def test_it_tells_of_its_own_pc_and_which_segment_that_is_on(on_pc: Callable[..., Any], net: Lan) -> None:

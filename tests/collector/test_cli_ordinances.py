@@ -11,7 +11,8 @@ from sqlalchemy import select
 
 from collector.cli import main
 from collector.config import Layout
-from collector.registers.models import AuditEntry, Setting
+from collector.registers.models import Setting
+from collector.registers.models_audit import AuditEntry
 from collector.registers.store import open_store
 from policies.shipped import shipped_directory
 

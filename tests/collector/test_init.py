@@ -20,6 +20,7 @@ from protocol.keys import fingerprint, new_sign_pair
 from protocol.refusal import RefusedError
 from protocol.signed import Signed
 from protocol.trust import OrderKey, first_root
+from tests.collector.town import TOWN
 
 PASSWORD = "correct horse battery staple"
 
@@ -54,16 +55,6 @@ def test_what_a_set_up_leaves(plan: Plan) -> None:
         assert json.loads(session.get_one(Setting, "ordinances").value) == ["nagoya", "baseline"]
     assert sign_in(store, "admin", PASSWORD, now_us())[2].role == "network_admin"
     store.close()
-
-
-TOWN = """\
-id: town
-title_ja: 町
-title_en: Town
-edition: 2020-04-01
-articles:
-  - {number: 第1条, ja: あ, en: a, levels: [enforce], controls: [devices], report_to: [ciso]}
-"""
 
 
 def test_several_ordinances_and_one_of_the_citys_own(plan: Plan, tmp_path: Path) -> None:

@@ -8,11 +8,7 @@ descriptor but the pipe. No answer within the time means that no switch names it
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import os
-import resource
 import select
-import signal
 import sys
 import time
 from typing import Any
@@ -20,11 +16,10 @@ from typing import Any
 import msgspec
 
 from agent.platform.lan_ports import SwitchPort
+from agent.platform.linux import confine
 from agent.platform.linux.capture import NAMES_SWITCH, PacketCapture
 
 MEMORY, CPU_S, FILES = 512 << 20, 10, 32
-_NOBODY = 65534
-_PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
 _LLDP_AT, _LLDP = 12, b"\x88\xcc"
 _LONGEST = 256
 _AT_ONCE = 16
@@ -33,9 +28,8 @@ _AT_ONCE = 16
 def main(argv: list[str]) -> None:
     """Listen on ``argv[0]`` for ``argv[1]`` seconds."""
     interface, seconds = argv[0], float(argv[1])
-    libc = ctypes.CDLL(None)
-    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    _limit()
+    confine.end_with_parent()
+    confine.limit_all(memory=MEMORY, cpu_s=CPU_S, files=FILES)
     capture = PacketCapture(interface, NAMES_SWITCH, buffer=64 << 10)
     deadline = time.monotonic() + seconds
     import_done = False
@@ -44,7 +38,8 @@ def main(argv: list[str]) -> None:
         for frame in capture.frames(_AT_ONCE):
             if not import_done:
                 _import_scapy()
-                _become_nobody(libc)
+                confine.no_new_rights()
+                confine.become_nobody()
                 import_done = True
             if found := read_switch(frame):
                 sys.stdout.buffer.write(msgspec.json.encode(found))
@@ -109,32 +104,12 @@ def _text(value: Any) -> str:
     return "".join(char for char in raw if char.isprintable())[:_LONGEST]
 
 
-def _limit() -> None:
-    for what, most in (
-        (resource.RLIMIT_AS, MEMORY),
-        (resource.RLIMIT_CPU, CPU_S),
-        (resource.RLIMIT_NOFILE, FILES),
-        (resource.RLIMIT_FSIZE, 0),
-        (resource.RLIMIT_CORE, 0),
-    ):
-        resource.setrlimit(what, (most, most))
-
-
 def _import_scapy() -> None:
     """As root, since the agent's environment may be closed to others."""
     sys.dont_write_bytecode = True
     import scapy.contrib.cdp
     import scapy.contrib.lldp
     import scapy.layers.l2  # noqa: F401
-
-
-def _become_nobody(libc: ctypes.CDLL) -> None:
-    """Give up every right before the first hostile byte is dissected."""
-    libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    if os.geteuid() == 0:
-        os.setgroups([])
-        os.setresgid(_NOBODY, _NOBODY, _NOBODY)
-        os.setresuid(_NOBODY, _NOBODY, _NOBODY)
 
 
 if __name__ == "__main__":

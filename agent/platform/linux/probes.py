@@ -14,7 +14,7 @@ import struct
 import time
 
 from agent.platform.linux.netlink import NETLINK_ROUTE, NetlinkSocket, attribute, attributes
-from agent.platform.ports import Hop
+from agent.platform.network_ports import Hop
 
 _GETROUTE, _NEWROUTE = 26, 24
 _DST, _OIF, _GATEWAY, _VIA = 1, 4, 5, 18
@@ -23,7 +23,7 @@ _STAGGER_MS = 80
 
 
 class LinuxNetwork:
-    """Implements ``ports.Network`` for the caller's network namespace."""
+    """Implements ``network_ports.Network`` for the caller's network namespace."""
 
     def interfaces(self) -> list[str]:
         """In the kernel's order."""

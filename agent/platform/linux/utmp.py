@@ -38,15 +38,6 @@ def parse_records(data: bytes) -> Iterator[Record]:
             yield Record(kind, pid, _text(line), _text(user), _text(host), _address(address), time_us)
 
 
-def pack_record(record: Record) -> bytes:
-    """The bytes of a record; the reverse of :func:`parse_records`."""
-    seconds, micros = divmod(record.time_us, 1_000_000)
-    raw = ipaddress.ip_address(record.address).packed.ljust(16, b"\0") if record.address else bytes(16)
-    text = (record.line, record.user, record.host)
-    line, user, host = (part.encode("utf-8", "surrogateescape") for part in text)
-    return RECORD.pack(record.type, record.pid, line, b"", user, host, 0, 0, 0, seconds, micros, raw)
-
-
 def _text(raw: bytes) -> str:
     """Text up to the first NUL; control characters (a name is what an attacker typed) become ``?``."""
     text = raw.partition(b"\0")[0].decode("utf-8", "replace")

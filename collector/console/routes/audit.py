@@ -13,7 +13,7 @@ from collector.console.problems import ApiError
 from collector.console.routes.common import LARGEST_INT, Call, QueryLimit, QueryText, console_of
 from collector.console.views import AuditView, audit_line
 from collector.registers import audit
-from collector.registers.models import AuditEntry
+from collector.registers.models_audit import AuditEntry
 
 AfterId = Annotated[int | None, QueryParameter(ge=0, le=LARGEST_INT)]
 EntryId = Annotated[int, QueryParameter(ge=0, le=LARGEST_INT)]

@@ -79,7 +79,7 @@ def open_inspection(
     context: typer.Context,
     *,
     section: Annotated[str, typer.Option(help=t("課", "section"))],
-    ordinance: Annotated[str, typer.Option(help="nagoya | meguro | nerima | kameoka")],
+    ordinance: Annotated[str, typer.Option(help="nagoya | meguro | nerima")],
     year: Annotated[int, typer.Option(help=t("年度（省けば今年度）", "fiscal year; default this one"))] = 0,
     json: Json = False,
 ) -> None:

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
 from agent.lan.switches import DAILY_S, FIRST_S, GRACE_S, LISTEN_S, SwitchFinder
 from agent.platform.lan_ports import SwitchPort
@@ -20,6 +19,7 @@ from agent.platform.linux import capture
 from agent.platform.linux.capture import PacketCapture
 from agent.platform.linux.lan import LinuxLan
 from agent.platform.linux.lldp_child import read_switch
+from tests.agent.lan.frames import SWITCH, cdp, lldp, mutated
 from tests.netns import Lan, lan, until
 
 NEEDS = pytest.mark.needs("root", "netns")
@@ -27,41 +27,12 @@ MACHINES = (
     "arp or (ip6 and (ip6[6] == 58 and ip6[40] >= 133 and ip6[40] <= 136)) or (ip6 and ip6[6] == 0 and ip6[40] == 58)"
     " or (udp and (port 67 or port 68 or port 546 or port 547 or port 5353))"
 )
-SWITCH = "00:00:5e:00:53:aa"
 
 
 @pytest.fixture(scope="module")
 def net() -> Iterator[Lan]:
     with lan("pc", "other") as made:
         yield made
-
-
-def lldp(name: str = "sw-3f", port: str = "Gi1/0/7") -> bytes:
-    from scapy.contrib import lldp as part
-    from scapy.layers.l2 import Ether
-
-    return bytes(
-        Ether(src=SWITCH, dst="01:80:c2:00:00:0e", type=0x88CC)
-        / part.LLDPDUChassisID(subtype=4, id=SWITCH)
-        / part.LLDPDUPortID(subtype=5, id=port.encode())
-        / part.LLDPDUTimeToLive(ttl=120)
-        / part.LLDPDUSystemName(system_name=name.encode())
-        / part.LLDPDUEndOfLLDPDU()
-    )
-
-
-def cdp() -> bytes:
-    from scapy.contrib import cdp as part
-    from scapy.layers.l2 import LLC, SNAP, Dot3
-
-    return bytes(
-        Dot3(src=SWITCH, dst="01:00:0c:cc:cc:cc")
-        / LLC(dsap=0xAA, ssap=0xAA, ctrl=3)
-        / SNAP(OUI=0x00000C, code=0x2000)
-        / part.CDPv2_HDR(
-            msg=[part.CDPMsgDeviceID(val=b"sw-cdp"), part.CDPMsgPortID(iface=b"FastEthernet0/3")]
-        )
-    )
 
 
 def send(*frames: bytes) -> None:
@@ -180,19 +151,9 @@ def test_lldp_and_cdp_are_dissected() -> None:
     assert read_switch(cdp()) == SwitchPort(via="cdp", switch="sw-cdp", port="FastEthernet0/3", mac=SWITCH)
 
 
-@given(
-    st.sampled_from([lldp(), cdp()]),
-    st.lists(st.tuples(st.integers(0, 200), st.integers(0, 255)), max_size=8),
-    st.integers(0, 200),
-)
-def test_forged_frames_name_a_switch_or_nothing(
-    frame: bytes, changes: list[tuple[int, int]], cut: int
-) -> None:
-    data = bytearray(frame[: cut or None])
-    for at, value in changes:
-        if at < len(data):
-            data[at] = value
-    found = read_switch(bytes(data))
+@given(mutated([lldp(), cdp()], longest=200, most=8))
+def test_forged_frames_name_a_switch_or_nothing(frame: bytes) -> None:
+    found = read_switch(frame)
     assert found is None or (found.switch and found.port and len(found.switch) <= 256)
 
 

@@ -21,7 +21,7 @@ from agent.platform.linux.netlink import Message, attribute
 from agent.platform.linux.resolvers import MAX_SERVERS, parse_resolv_conf, read_resolvers
 from agent.platform.linux.wireless import Radios, mac_text, parse_interface, printable
 from protocol.refusal import RefusedError
-from tests.agent.link_lab import hardware, ip, platform
+from tests.agent.links.lab import hardware, ip, platform
 from tests.netns import Lan, lan
 
 # -- messages ---------------------------------------------------------------------------------------------------------------

@@ -278,21 +278,13 @@ def test_no_bytes_break_a_reader(content: bytes, wounds: list[tuple[float, bytes
     assert finding.state in {"complete", "unreadable", "encrypted", "too_deep", "too_large", "too_slow"}
 
 
+HEADS = (b"", b"PK\x03\x04", b"%PDF-", b"\x1f\x8b", b"{\\rtf", b"\xff\xfe", b"\x1b$B", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")  # fmt: skip
+
+
 @settings(deadline=None, max_examples=100)
 @given(
     st.binary(max_size=2000),
-    st.sampled_from(
-        [
-            b"",
-            b"PK\x03\x04",
-            b"%PDF-",
-            b"\x1f\x8b",
-            b"{\\rtf",
-            b"\xff\xfe",
-            b"\x1b$B",
-            b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",
-        ]
-    ),
+    st.sampled_from(HEADS),
 )
 def test_no_noise_breaks_a_reader(noise: bytes, head: bytes) -> None:
     assert scan(head + noise, "a.csv", SMALL).state in {"complete", "unreadable", "encrypted"}

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+import msgspec
 import zmq
 import zstandard
 from msgspec.structs import replace
@@ -27,7 +28,7 @@ from collector.evidence.reader import JournalReader
 from collector.gateway.lanes import LANES
 from collector.gateway.service import Gateway, ports_of
 from collector.init import Admin, Plan, set_up
-from collector.registers.models import Agent, Finding
+from collector.registers.models import Agent, Finding, Release
 from collector.registers.store import Store, now_us, open_store
 from collector.registers.tokens import issue_token
 from protocol.events import ConnectionOpened, encode_event, join_encoded
@@ -41,7 +42,7 @@ from protocol.messages import (
     Message,
     batch_digest,
 )
-from protocol.signed import signing_input
+from protocol.signed import Signed, seal, signing_input
 from protocol.trust import OrderKey
 from protocol.wire import FrameReader, encode
 
@@ -106,6 +107,23 @@ class City:
             yield store
         finally:
             store.close()
+
+    def release(self, generation: int, ring: str = "", *, body: bytes = b"") -> Signed:
+        """Put a signed policy in force, for all PCs or for a ring."""
+        document = seal("policy", body or f"bundle {generation}".encode(), [self.policy])
+        with self.store() as store, store.write() as session:
+            session.add(
+                Release(
+                    generation=generation,
+                    status="released",
+                    document=msgspec.msgpack.encode(document),
+                    digest="d",
+                    created_us=now_us(),
+                    created_by="test",
+                    ring=ring,
+                )
+            )
+        return document
 
     def token(self, uses: int = 1, lifetime_us: int = DAY_US, *, at_us: int | None = None) -> bytes:
         """Secret of a new enrolment token."""

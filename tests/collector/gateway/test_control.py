@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from collector.gateway import deliveries
-from collector.registers.models import OrderRow, Release, TrustDocument
+from collector.registers.models import OrderRow, TrustDocument
 from collector.registers.store import now_us
 from protocol.messages import (
     HeartbeatReply,
@@ -20,7 +20,6 @@ from protocol.messages import (
     TrustUpdate,
 )
 from protocol.orders import Ground, Order, sign_order, verify_order
-from protocol.signed import Signed, seal
 from protocol.trust import TrustRoot, next_root, sign_root
 from tests.collector.gateway.pc import PC, City, Running, eventually, findings, running
 
@@ -148,25 +147,9 @@ def test_releasing_lets_a_replaced_machine_take_over(city: City, gateway: Runnin
 # -- policy and trust ------------------------------------------------------------------------------------------------
 
 
-def released(city: City, generation: int, body: bytes = b"bundle") -> Signed:
-    document = seal("policy", body, [city.policy])
-    with city.store() as store, store.write() as session:
-        session.add(
-            Release(
-                generation=generation,
-                status="released",
-                document=msgspec.msgpack.encode(document),
-                digest="d",
-                created_us=now_us(),
-                created_by="test",
-            )
-        )
-    return document
-
-
 def test_a_release_is_pushed_to_who_is_connected(city: City, gateway: Running, pc: PC) -> None:
     pc.ask("control", pc.beat())
-    document = released(city, 1, bytes(1024 * 1024))
+    document = city.release(1, body=bytes(1024 * 1024))
     bundle = pc.expect("control", PolicyBundle)
     assert (bundle.generation, bundle.document) == (1, document)
     # Not again with each heartbeat while the PC still works on it.
@@ -175,7 +158,7 @@ def test_a_release_is_pushed_to_who_is_connected(city: City, gateway: Running, p
 
 
 def test_a_pc_with_an_older_generation_gets_the_release_with_its_heartbeat(city: City, new_pc: New) -> None:
-    released(city, 7)
+    city.release(7)
     old, new = new_pc("old"), new_pc("new")
     with running(city) as gateway:
         for one in (old, new):
@@ -188,7 +171,7 @@ def test_a_pc_with_an_older_generation_gets_the_release_with_its_heartbeat(city:
 
 
 def test_a_pc_may_fetch(city: City, new_pc: New) -> None:
-    released(city, 7)
+    city.release(7)
     pc = new_pc()
     with running(city) as gateway:
         pc.connect(gateway, "control")

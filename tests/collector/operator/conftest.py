@@ -15,6 +15,7 @@ from protocol.keys import write_private
 from tests.collector.console.world import PASSWORD, World
 
 PASSPHRASE = "市長の合言葉"
+CUT = ["--ground", "nagoya:第35条第4号", "--reason", "不審な通信"]
 
 
 class Desk:

@@ -11,11 +11,9 @@ from typing import Any
 import pytest
 
 from collector.operator.client import ProblemError, check_url
-from collector.operator.keyfile import load_key, read_public
 from protocol.orders import hash_code
-from protocol.refusal import RefusedError
 from tests.collector.console.world import PC1, PC2
-from tests.collector.operator.conftest import PASSPHRASE, Desk
+from tests.collector.operator.conftest import CUT, Desk
 
 
 def test_signing_in_and_out(desk: Desk) -> None:
@@ -170,9 +168,6 @@ def test_a_permit_revoked_with_the_key_is_released_at_once(desk: Desk) -> None:
     assert (code, "PCs do not know yet" in err) == (0, True)
 
 
-CUT = ["--ground", "nagoya:第35条第4号", "--reason", "不審な通信"]
-
-
 def test_isolating_shows_the_radius_and_each_step(desk: Desk, pc: Callable[..., None]) -> None:
     desk.login("ciso")
     code_file = desk.path / "code"
@@ -238,47 +233,6 @@ def test_a_silent_pc_is_called_unreachable(desk: Desk, pc: Callable[..., None]) 
     )
     assert (code, json.loads(out)["state"]) == (1, "unreachable")
     assert "reaches it when it is back" in err
-
-
-def test_keys_that_may_not_sign_are_refused_before_anything_is_posted(desk: Desk) -> None:
-    desk.login("ciso")
-    before = desk.run("orders", "--json")[1]
-    code, _, err = desk.run("isolate", "zeimu-01", *CUT, *desk.key("policy"), "--yes")
-    assert (code, "[foreign]" in err, "佐藤 (ciso)" in err) == (1, True, True)
-    desk.passphrase.write_text("wrong\n", encoding="utf-8")
-    code, _, err = desk.run("isolate", "zeimu-01", *CUT, *desk.key("ciso"), "--yes")
-    assert (code, "[wrong_code]" in err) == (1, True)
-    code, _, err = desk.run("isolate", "aa", *CUT, *desk.key("ciso"), "--yes")
-    assert (code, "[not_found]" in err) == (1, True)
-    code, _, err = desk.run("isolate", "nobody", *CUT, "--key", "/nowhere", "--yes")
-    assert code == 1
-    assert desk.run("orders", "--json")[1] == before
-
-
-def test_keys_are_made_and_shown(desk: Desk) -> None:
-    path = desk.path / "new.key"
-    code, out, _ = desk.run("keys", "new", str(path), "--passphrase-file", str(desk.passphrase), "--json")
-    made = json.loads(out)
-    assert code == 0
-    assert json.loads(desk.run("keys", "show", str(path), "--json")[1]) == {**made, "closed": True}
-    assert PASSPHRASE.encode() not in path.read_bytes()
-    assert read_public(desk.path / "new.pub").hex() == made["public"]
-    assert desk.run("keys", "new", str(path), "--no-passphrase")[0] == 1
-
-
-def test_a_key_gets_another_passphrase(desk: Desk) -> None:
-    path, other = desk.path / "new.key", desk.path / "other"
-    other.write_text("another passphrase\n")
-    other.chmod(0o600)
-    desk.run("keys", "new", str(path), "--passphrase-file", str(desk.passphrase))
-    pair = load_key(path, PASSPHRASE)
-    wrong = ("--passphrase-file", str(other), "--new-passphrase-file", str(other))
-    assert desk.run("keys", "passphrase", str(path), *wrong)[0] == 1
-    right = ("--passphrase-file", str(desk.passphrase), "--new-passphrase-file", str(other))
-    assert desk.run("keys", "passphrase", str(path), *right)[0] == 0
-    assert load_key(path, "another passphrase") == pair
-    with pytest.raises(RefusedError, match="wrong_code"):
-        load_key(path, PASSPHRASE)
 
 
 @pytest.mark.parametrize(

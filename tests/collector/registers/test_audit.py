@@ -5,7 +5,7 @@ from sqlalchemy import delete, text, update
 from sqlalchemy.orm import Session
 
 from collector.registers import audit
-from collector.registers.models import AuditEntry
+from collector.registers.models_audit import AuditEntry
 from collector.registers.store import Store
 
 

@@ -19,6 +19,7 @@ from typing import Any
 
 from agent.enforcers import Outcome
 from agent.enforcers.links import LinksEnforcer
+from agent.identity import Identity, Target
 from agent.judge import decide
 from agent.platform import Platform
 from agent.platform.link_ports import Links, Radio
@@ -28,22 +29,22 @@ from policies.compile import compile_file
 from policies.model import (
     Assignment,
     Bundle,
-    Citation,
     FailMode,
     Mode,
     Permit,
-    PermitKind,
     Setting,
-    Subject,
     Zone,
 )
 from policies.ordinance import load_ordinances
 from policies.shipped import shipped_directory
 from policies.view import PolicyView
 from protocol.events import Event, LinkBlocked, LinkChanged
+from protocol.keys import fingerprint
+from protocol.trust import sign_root
+from tests.agent.isolation_lab import City
+from tests.agent.strict_policy import FAR_US
 from tests.netns import Lan
 
-FAR_US = 2**62
 _TUNSETIFF, _TUN_NO_HEADER = 0x400454CA, 0x1001
 _ORDINANCES = load_ordinances(shipped_directory("ordinances"))
 RULES = tuple(
@@ -102,6 +103,17 @@ def hardware(
         (place / "uevent").write_text(f"DEVTYPE={devtype}\nINTERFACE={name}\n")
 
 
+def city(net: Lan) -> City:
+    """The city whose collector is on the net."""
+    return City((net.ip4("collector"), net.ip6("collector")))
+
+
+def enrol(lab: Platform, city: City) -> None:
+    """Let the PC know a collector."""
+    target = Target(city.root.collector_key, fingerprint(city.root.root_key))
+    Identity.load_or_make(lab.state).pin(sign_root(city.root, city.root_key), target)
+
+
 def ip(*words: str) -> None:
     """Run ip(8) in this namespace."""
     subprocess.run(["ip", *words], check=True, capture_output=True, text=True, timeout=20)
@@ -143,17 +155,6 @@ def wlan(
     net.command("rogue", "ip", "addr", "add", f"{there}/24", "dev", f"ap-{name}")
     net.command("rogue", "ip", "link", "set", f"ap-{name}", "up")
     net.command("pc", "ip", "addr", "add", f"{here}/24", "dev", name)
-
-
-def permit(kind: PermitKind, *, until_us: int = FAR_US, **subject: Any) -> Permit:
-    return Permit(
-        id="P1",
-        kind=kind,
-        subject=Subject(**subject),
-        from_us=0,
-        until_us=until_us,
-        article=Citation("nagoya", "第43条第2項"),
-    )
 
 
 def policy(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +22,20 @@ from protocol.events import Event, LinkBlocked, LinkChanged
 from protocol.keys import fingerprint, new_sign_pair
 from protocol.trust import sign_root
 from tests.agent.isolation_lab import City
-from tests.agent.link_lab import AP4, LabPlatform, hardware, ip, is_up, platform, policy, reaches, serve, wlan
-from tests.netns import Lan, lan, until
+from tests.agent.links.lab import (
+    AP4,
+    LabPlatform,
+    hardware,
+    ip,
+    is_up,
+    platform,
+    policy,
+    reaches,
+    wlan,
+)
+from tests.netns import Lan, until
 
 pytestmark = pytest.mark.needs("root", "netns")
-
-
-@pytest.fixture(scope="module")
-def net() -> Iterator[Lan]:
-    with lan("pc", "collector", "rogue") as made:
-        for host in ("collector", "rogue"):
-            made.start(host, serve).hear()
-        yield made
 
 
 class Agent:
