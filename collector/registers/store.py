@@ -9,6 +9,7 @@ durable when it returns.
 from __future__ import annotations
 
 import os
+import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -111,6 +112,23 @@ def alembic_config(connection: Connection | None = None) -> Config:
     return config
 
 
+def _use_wal(connection: Any) -> None:
+    """Switch to WAL. SQLite does not wait for the lock this needs (busy handlers are not asked), so this does.
+
+    Raises ``sqlite3.OperationalError`` when it stays locked.
+    """
+    until = time.monotonic() + BUSY_TIMEOUT_MS / 1000
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError:
+            if time.monotonic() >= until:
+                raise
+            time.sleep(0.01)
+        else:
+            return
+
+
 def _engine(path: Path, *, foreign_keys: bool = True) -> Engine:
     # Parameters stay out of errors and logs: they may name people.
     engine = create_engine(f"sqlite:///{path}", hide_parameters=True)
@@ -120,7 +138,7 @@ def _engine(path: Path, *, foreign_keys: bool = True) -> Engine:
         # The driver must not begin transactions by itself: `begin` below does.
         connection.isolation_level = None
         connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
-        connection.execute("PRAGMA journal_mode=WAL")
+        _use_wal(connection)
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute(f"PRAGMA foreign_keys={'ON' if foreign_keys else 'OFF'}")
 
