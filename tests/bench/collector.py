@@ -141,7 +141,7 @@ class Collector:
             bundle = current_bundle(session)
         store.close()
         shipped = len(rule_files(shipped_directory("rules")))
-        have = len(bundle.rules) if bundle else 0
+        have = len(bundle.rules) + len(bundle.correlations) if bundle else 0
         if have != shipped:
             raise RuntimeError(f"{have} of the {shipped} shipped rules are in force")
 
