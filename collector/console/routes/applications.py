@@ -24,6 +24,7 @@ from collector.console.routes.common import (
     caller_of,
     console_of,
     need_reason,
+    section_for,
 )
 from collector.console.routes.permits import (
     Conditions,
@@ -97,7 +98,7 @@ def list_applications(
     ``only``: applied | examined | granted | refused | withdrawn | lapsed, or ``open``. Section heads see their section's.
     """
     caller, console = caller_of(request), console_of(request)
-    wanted = caller.only_section if caller.only_section is not None else (section or None)
+    wanted = section_for(caller, section or None)
     with console.store.read() as session:
         deciders = _deciders(console, session)
         rows = applications.list_applications(session, section=wanted)

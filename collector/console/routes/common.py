@@ -56,6 +56,11 @@ def host_for(session: Session, wanted: str, caller: Caller) -> Agent:
     return find_host(session, wanted, section=caller.only_section)
 
 
+def section_for(caller: Caller, wanted: str | None) -> str | None:
+    """The section a listing is for: the caller's own where that is all they may see, else ``wanted`` (None = all)."""
+    return wanted if caller.only_section is None else caller.only_section
+
+
 def need_reason(reason: str, what: str) -> str:
     """A reason that says something. Raises ApiError 422 ``reason_missing``."""
     if not reason.strip():

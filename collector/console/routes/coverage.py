@@ -14,6 +14,7 @@ from collector.console.routes.common import (
     caller_of,
     console_of,
     host_for,
+    section_for,
 )
 from collector.coverage.facts import pcs
 from collector.coverage.table import Coverage, coverage
@@ -64,7 +65,7 @@ def judged(session: Session, console: Console, ordinances: list[Ordinance], rows
 def _hosts(session: Session, caller: Caller, section: str | None, host: str) -> list[Agent]:
     if host:
         return [host_for(session, host, caller)]
-    wanted = caller.only_section if caller.only_section is not None else section
+    wanted = section_for(caller, section)
     return agents.list_agents(session, section=wanted)
 
 

@@ -24,6 +24,7 @@ from collector.console.routes.common import (
     console_of,
     host_for,
     need_reason,
+    section_for,
 )
 from collector.console.views import Host, host
 from collector.desk.site import Site, load_site
@@ -59,7 +60,7 @@ def list_hosts(
 ) -> list[Host]:
     """PCs by host name; filters by status, zone and section."""
     caller, console = caller_of(request), console_of(request)
-    wanted = caller.only_section if caller.only_section is not None else section
+    wanted = section_for(caller, section)
     with console.store.read() as session:
         rows = agents.list_agents(session, status=status, section=wanted, zone=zone)
         return _shown(session, rows, console.clock())

@@ -21,6 +21,7 @@ from collector.console.routes.common import (
     Reason,
     caller_of,
     console_of,
+    section_for,
 )
 from collector.console.routes.coverage import chosen, judged
 from collector.inspections import desk
@@ -74,7 +75,7 @@ class Verdict(Struct, frozen=True, forbid_unknown_fields=True):
 def list_inspections(request: Call, section: OptionalQueryText = None) -> list[SheetView]:
     """Inspections, newest year first, without their questions; a section head sees the own section's."""
     caller, console = caller_of(request), console_of(request)
-    wanted = caller.only_section if caller.only_section is not None else section
+    wanted = section_for(caller, section)
     query = select(Inspection).order_by(Inspection.year.desc(), Inspection.section)
     if wanted is not None:
         query = query.where(Inspection.section == wanted)

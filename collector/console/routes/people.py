@@ -17,6 +17,7 @@ from collector.console.routes.common import (
     Text,
     caller_of,
     console_of,
+    section_for,
 )
 from collector.console.views import AssetView, PersonView, asset, person
 from collector.registers import assets, people
@@ -48,7 +49,7 @@ class NewAsset(Struct, frozen=True, forbid_unknown_fields=True):
 def list_people(request: Call, section: OptionalQueryText = None, role: QueryText = "") -> list[PersonView]:
     """People by login name."""
     caller, console = caller_of(request), console_of(request)
-    wanted = caller.only_section if caller.only_section is not None else section
+    wanted = section_for(caller, section)
     with console.store.read() as session:
         return [person(row) for row in people.list_people(session, section=wanted, role=role)]
 
@@ -65,7 +66,7 @@ def add_person(request: Call, data: JSONBody[NewPerson]) -> PersonView:
 def list_assets(request: Call, kind: QueryText = "", section: OptionalQueryText = None) -> list[AssetView]:
     """Assets by id."""
     caller, console = caller_of(request), console_of(request)
-    wanted = caller.only_section if caller.only_section is not None else section
+    wanted = section_for(caller, section)
     with console.store.read() as session:
         return [asset(row) for row in assets.list_assets(session, kind=kind, section=wanted)]
 

@@ -8,7 +8,6 @@ import msgspec
 from litestar import get
 from msgspec import Struct
 from sqlalchemy import select
-from sqlalchemy.orm import Session
 
 from collector.console.masking import mask_event
 from collector.console.roles import Caller
@@ -20,7 +19,9 @@ from collector.console.routes.common import (
     QueryMicros,
     caller_of,
     console_of,
+    section_for,
 )
+from collector.registers import agents
 from collector.registers.models import Agent, PermitRow
 from collector.search.events import EventQuery, EventSearch, Found
 
@@ -60,9 +61,9 @@ def list_transfers(
 ) -> list[Transfer]:
     """Files written to media, newest first; ``until_us`` is exclusive. A section head sees the own section's."""
     caller, console = caller_of(request), console_of(request)
-    wanted = caller.only_section if caller.only_section is not None else section
+    wanted = section_for(caller, section)
     with console.store.read() as session:
-        hosts = _hosts(session, wanted)
+        hosts = {row.id: row for row in agents.list_agents(session, section=wanted)}
         permits = {row.id: row for row in session.scalars(select(PermitRow))}
     query = EventQuery(agents=frozenset(hosts), kinds=KIND, since_us=since_us, until_us=until_us, limit=limit)
     search = EventSearch(console.layout.data)
@@ -70,11 +71,6 @@ def list_transfers(
         return [_transfer(found, hosts, permits, caller) for found in search.run(query)]
     finally:
         search.close()
-
-
-def _hosts(session: Session, section: str | None) -> dict[str, Agent]:
-    query = select(Agent) if section is None else select(Agent).where(Agent.section == section)
-    return {row.id: row for row in session.scalars(query)}
 
 
 def _transfer(
