@@ -124,7 +124,7 @@ class AlertWriter:
         verdict, key = self._budget.offer(key, critical=flag.level == "critical", now_us=now_us)
         if verdict != "counted":
             person = key.person if verdict == "summarise" else flag.person
-            self._rows.append(_row(flag, person=person, summary=verdict == "summarise", now_us=now_us))
+            self._rows.append(alert_row(flag, person=person, summary=verdict == "summarise", now_us=now_us))
 
     def _restore(self, session: Session, now_us: int) -> None:
         """Put the budget where it was: the alerts of the windows that may still be open, in the order they came."""
@@ -159,7 +159,8 @@ def _grow(session: Session, key: Key, summary: Summary) -> None:
     )
 
 
-def _row(flag: Flag, *, person: str, summary: bool, now_us: int) -> dict[str, object]:
+def alert_row(flag: Flag, *, person: str, summary: bool, now_us: int) -> dict[str, object]:
+    """Columns of ``Alert`` for a flag stored at ``now_us`` (UTC µs)."""
     event = msgspec.to_builtins(flag.event)
     if flag.note:
         event["rule_error"] = flag.note[:LONGEST_TEXT]

@@ -159,7 +159,7 @@ class Policy:
         rule = self.compiled.matcher.rules.get(rule_id)
         if rule is None:
             return []
-        flag = _flag(agent_id, seq, event, Hit(rule))
+        flag = flag_of_hit(agent_id, seq, event, Hit(rule))
         return [msgspec.structs.replace(flag, event={**msgspec.to_builtins(event), **said})]
 
     def _place(self, agent_id: str) -> Place:
@@ -175,15 +175,15 @@ class Policy:
             found_by: FoundBy = "both" if hit.rule.id in on_pc else "collector"
             on_pc.pop(hit.rule.id, None)
             if not hit.rule.silent or hit.error:
-                flags.append(_flag(agent_id, seq, event, hit, found_by))
+                flags.append(flag_of_hit(agent_id, seq, event, hit, found_by))
         rules = self.compiled.matcher.rules
         flags += [
-            _flag(agent_id, seq, event, Hit(rules[one]), "pc")
+            flag_of_hit(agent_id, seq, event, Hit(rules[one]), "pc")
             for one in on_pc
             if one in rules and not rules[one].silent
         ]
         if any(one not in rules for one in on_pc):
-            flags.append(_flag(agent_id, seq, event, Hit(UNKNOWN), "pc"))
+            flags.append(flag_of_hit(agent_id, seq, event, Hit(UNKNOWN), "pc"))
         return flags
 
 
@@ -219,7 +219,8 @@ def empty_policy() -> Policy:
     return Policy(CompiledBundle(bundle, ""))
 
 
-def _flag(agent_id: str, seq: int, event: AnyEvent, hit: Hit, found_by: FoundBy = "collector") -> Flag:
+def flag_of_hit(agent_id: str, seq: int, event: AnyEvent, hit: Hit, found_by: FoundBy = "collector") -> Flag:
+    """A rule's hit on one event, on its way to an alert."""
     rule = hit.rule
     broken = bool(hit.error)
     return Flag(

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from litestar import get, post
 from litestar.params import JSONBody
-from msgspec import Meta, Struct, to_builtins
+from msgspec import Meta, Struct
 from sqlalchemy import select
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.orm import Session
@@ -14,13 +14,16 @@ from sqlalchemy.orm import Session
 from collector.console.context import Console
 from collector.console.gate import note
 from collector.console.routes.common import Call, Micros, PathText, Reason, caller_of, console_of
+from collector.detection.alerts import alert_row
+from collector.detection.rules import flag_of_hit
 from collector.registers import indicators
 from collector.registers.indicators import BadRow
 from collector.registers.models import Agent, Alert
 from collector.registers.models_inspections import IndicatorList
-from collector.search.events import EventSearch, person_of
+from collector.search.events import EventSearch
+from collector.search.index import clamped
 from collector.search.lookback import Match, look_back
-from policies.model import Rule
+from policies.model import Hit, Rule
 from protocol.events import kind_of
 
 LARGEST_LIST = 16 * 1024 * 1024
@@ -159,35 +162,19 @@ def _alert(session: Session, console: Console, title: str, found: list[Match]) -
     rules = {rule.id: rule for rule in console.rules}
     for one in found:
         rule = rules[RULES[kind_of(one.found.event).partition(".")[0]]]
-        session.execute(
-            insert(Alert).values(_alert_row(rule, title, one, console.clock())).on_conflict_do_nothing()
-        )
+        row = _alert_row(rule, title, one, console.clock())
+        session.execute(insert(Alert).values(row).on_conflict_do_nothing())
 
 
 def _alert_row(rule: Rule, title: str, match: Match, now_us: int) -> dict[str, object]:
-    event = match.found.event
-    return {
-        "rule_id": rule.id,
-        "rule_version": rule.version,
-        "agent_id": match.found.agent_id,
-        "person": person_of(event),
-        "level": rule.level,
+    """The alert that the rule would have made then, saying that it was found by looking back."""
+    flag = flag_of_hit(match.found.agent_id, match.found.seq, match.found.event, Hit(rule))
+    row = alert_row(flag, person=flag.person, summary=False, now_us=now_us)
+    return row | {
         "title_ja": f"{rule.title_ja}(過去にさかのぼって照合: {title})",
         "title_en": f"{rule.title_en} (looked back: {title})",
-        "citations": [
-            {"ordinance": one.ordinance, "article": one.article, "edition": one.edition}
-            for one in rule.citations
-        ],
-        "action": event.action,
-        "kind": kind_of(event),
-        "seq": match.found.seq,
-        "found_by": "collector",
-        "event": to_builtins(event),
-        "event_us": event.time_us,
-        "stored_us": now_us,
-        "summary": False,
         "count": match.count,
-        "last_us": match.last_us,
+        "last_us": clamped(match.last_us),
     }
 
 
